@@ -1,0 +1,1 @@
+"""The device agent: pulls, proves, runs and rolls back algorithms."""

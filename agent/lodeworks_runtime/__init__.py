@@ -1,0 +1,1 @@
+"""From a package to boxes: letterbox, decoders, NMS and the backends."""

@@ -1,0 +1,1 @@
+"""The worker agent: takes tasks, runs executors, reports."""

@@ -1,0 +1,1 @@
+"""The Lodeworks client library and command line."""

@@ -1,0 +1,1 @@
+"""The controller: owns projects, catalogue and tasks."""

@@ -1,0 +1,1 @@
+"""Converts a model stage for the targets it shall run on."""

@@ -1,0 +1,1 @@
+"""Every file that crosses between programs, read and written in one place."""

@@ -1,0 +1,1 @@
+"""The built-in executors: ingest, export, mine, infer, evaluate, convert, generate."""

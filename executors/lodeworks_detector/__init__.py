@@ -1,0 +1,1 @@
+"""The default executor: a small detector that trains from scratch."""

@@ -1,0 +1,1 @@
+"""Which numbers a diagnosis shows and how each is computed."""

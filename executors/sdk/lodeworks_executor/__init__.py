@@ -1,0 +1,1 @@
+"""The typed /in and /out of an executor, for authors of images."""
