@@ -1,1 +1,28 @@
-"""The typed /in and /out of an executor, for authors of images."""
+"""The typed /in and /out of an executor: `task = Task.load()`."""
+
+from lodeworks_executor.errors import (
+    BadDatasetError,
+    BadModelError,
+    BadSettingError,
+    ErrorCode,
+    ExecutorError,
+    StopRequestedError,
+)
+from lodeworks_executor.program import run_program
+from lodeworks_executor.samples import Sample
+from lodeworks_executor.settings import RESERVED_KEYS, Settings
+from lodeworks_executor.task import Task
+
+__all__ = [
+    "RESERVED_KEYS",
+    "BadDatasetError",
+    "BadModelError",
+    "BadSettingError",
+    "ErrorCode",
+    "ExecutorError",
+    "Sample",
+    "Settings",
+    "StopRequestedError",
+    "Task",
+    "run_program",
+]

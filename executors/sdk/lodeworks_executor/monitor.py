@@ -1,0 +1,65 @@
+"""Progress and metrics, told while a run goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from lodeworks_executor.writing import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lodeworks_executor.errors import ErrorCode
+
+RUNNING = 2
+FAILED = 4
+
+
+class Monitor:
+    """The monitor file: its first line says how far the run is."""
+
+    def __init__(self, path: Path, *, task_id: str, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._task_id = task_id
+        self._clock = clock
+        self._fraction = 0.0
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Records how much of the run is done, 0 to 1; it never goes back."""
+        self._fraction = max(self._fraction, min(max(fraction, 0.0), 1.0))
+        self._write(RUNNING, [], message)
+
+    def fail(self, code: ErrorCode | None, message: str) -> None:
+        """Records that the run failed, with its code and a sentence for the user."""
+        text = " ".join(message.split())
+        fields = [str(int(code)), text] if code is not None else []
+        self._write(FAILED, fields, text)
+
+    def _write(self, state: int, fields: list[str], message: str) -> None:
+        line = [self._task_id, f"{self._clock():.6f}", f"{self._fraction:.4f}", str(state), *fields]
+        text = "\t".join(line) + "\n" + (message.rstrip() + "\n" if message else "")
+        write_atomically(self._path, text.encode())
+
+
+class MetricLog:
+    """The metrics file: one JSON object a line {step, name, value, time}."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._clock = clock
+
+    def write(self, step: int, name: str, value: float) -> None:
+        """Appends one value; NaN and infinity become null, since JSON has neither."""
+        number = float(value)
+        entry = {
+            "step": int(step),
+            "name": name,
+            "value": number if math.isfinite(number) else None,
+            "time": round(self._clock(), 6),
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")

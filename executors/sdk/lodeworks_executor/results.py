@@ -1,0 +1,122 @@
+"""Results: stages of a training, scores of mining, boxes of inference."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from lodeworks_executor.errors import ExecutorError
+from lodeworks_executor.writing import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from lodeworks_formats.boxes import Box
+
+_STAGE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class TrainingResult:
+    """The stages of a training so far; the result file is whole after each of them."""
+
+    def __init__(self, path: Path, *, models_folder: Path, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._models_folder = models_folder
+        self._clock = clock
+        self._stages: dict[str, dict[str, object]] = {}
+        self._attachments: dict[str, list[str]] = {}
+        self._best: str | None = None
+        self._evaluate_config: dict[str, float] = {}
+
+    def folder(self, stage: str) -> Path:
+        """Returns the folder of a stage, made if need be."""
+        if not _STAGE_NAME.match(stage):
+            raise ExecutorError(f"{stage!r} cannot name a stage: letters, digits and _ only, no digit first")
+        folder = self._models_folder / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def add_stage(self, name: str, files: Sequence[str], *, measures: Mapping[str, float]) -> None:
+        """Adds or replaces a stage, whose files already lie in its folder.
+
+        Args:
+            name: letters, digits and underscores.
+            files: base names within the folder of the stage.
+            measures: mAP and, if known, mAR, tp, fp, fn, and others of the executor's own.
+        """
+        folder = self.folder(name)
+        for file in files:
+            if Path(file).name != file or not (folder / file).is_file():
+                raise ExecutorError(f"stage {name}: there is no file {file!r} in {folder}")
+        if not files:
+            raise ExecutorError(f"stage {name} has no files")
+        self._stages[name] = {
+            "stage_name": name,
+            "files": list(files),
+            "timestamp": int(self._clock()),
+            **{key: float(value) for key, value in measures.items()},
+        }
+        self._write()
+
+    def choose_best(self, name: str) -> None:
+        """Names the best stage; without a choice it is the one with the highest mAP."""
+        if name not in self._stages:
+            raise ExecutorError(f"there is no stage {name!r} to be the best one")
+        self._best = name
+        self._write()
+
+    def describe_evaluation(self, *, iou: float, confidence: float) -> None:
+        """Records at which thresholds the measures of the stages were taken."""
+        self._evaluate_config = {"iou_thr": iou, "conf_thr": confidence}
+
+    def attach(self, section: str, source: Path) -> Path:
+        """Copies a file to the attachments of the model and returns the copy."""
+        if not _STAGE_NAME.match(section):
+            raise ExecutorError(f"{section!r} cannot name a section of attachments")
+        target = self._models_folder / "attachments" / section / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        names = self._attachments.setdefault(section, [])
+        if source.name not in names:
+            names.append(source.name)
+        if self._stages:
+            self._write()
+        return target
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The names of the stages so far."""
+        return tuple(self._stages)
+
+    def _write(self) -> None:
+        best = self._best or max(self._stages, key=lambda name: float(str(self._stages[name].get("mAP", 0.0))))
+        document: dict[str, object] = {"best_stage_name": best, "model_stages": self._stages}
+        if self._evaluate_config:
+            document["evaluate_config"] = self._evaluate_config
+        if self._attachments:
+            document["attachments"] = self._attachments
+        write_atomically(self._path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode())
+
+
+def write_mining(path: Path, scores: Mapping[Path, float]) -> None:
+    """Writes the scores of pictures, best first, ties by path."""
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], str(item[0])))
+    write_atomically(path, "".join(f"{asset}\t{score:.9g}\n" for asset, score in ranked).encode())
+
+
+def write_inference(path: Path, predictions: Mapping[Path, Iterable[Box]]) -> None:
+    """Writes the boxes found in pictures, by the base name of each picture."""
+    detection = {asset.name: {"boxes": [_prediction(box) for box in boxes]} for asset, boxes in predictions.items()}
+    write_atomically(path, json.dumps({"detection": detection}, ensure_ascii=False).encode())
+
+
+def _prediction(box: Box) -> dict[str, object]:
+    place = {"x": box.x, "y": box.y, "w": box.w, "h": box.h}
+    if box.rotation:
+        place["rotate_angle"] = box.rotation
+    return {"box": place, "class_name": box.class_name, "score": 1.0 if box.score is None else box.score}
