@@ -1,0 +1,1 @@
+"""What the controller knows: states, transitions and rules, without I/O."""

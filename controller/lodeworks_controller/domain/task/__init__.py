@@ -1,0 +1,1 @@
+"""A task: its states, its lease, its budgets of retries, its place."""

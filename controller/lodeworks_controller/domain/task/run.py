@@ -1,0 +1,78 @@
+"""What a worker is given to run, and what it brings back."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorRef:
+    """Which program runs: an image by digest reference, or a built-in executor by name."""
+
+    image: str = ""
+    builtin: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run holds while it runs."""
+
+    gpus: int = 0
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    shm_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a run may take; 0 = no limit."""
+
+    start_timeout_s: float = 0.0
+    run_timeout_s: float = 0.0
+    stall_timeout_s: float = 0.0
+    stop_grace_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One content-addressed input; several may share a role's prefix (``model/epoch_3/best.onnx``)."""
+
+    role: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSlot:
+    """One output that may come back; a role ending in ``/*`` takes any number of names."""
+
+    role: str
+    required: bool = False
+    max_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output that came back: its role, and the blob that holds it."""
+
+    role: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything a worker needs to know to run a task; a new kind of task needs no new worker."""
+
+    executor: ExecutorRef
+    operations: tuple[str, ...] = ()
+    """Of ``training``, ``mining``, ``infer``; empty for built-in executors that have one job."""
+    class_names: tuple[str, ...] = ()
+    settings_yaml: str = ""
+    """Verbatim: a protobuf Struct would turn 20 into 20.0."""
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[OutputSlot, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    limits: Limits = field(default_factory=Limits)
+    export_format: str = ""
+    options_json: str = ""
+    """Structured options of a built-in executor; it finds them as the role ``options``."""

@@ -1,0 +1,1 @@
+"""What the controller does, in units of work."""

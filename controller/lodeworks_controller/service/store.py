@@ -1,0 +1,62 @@
+"""The unit of work: everything that one decision reads and writes, all of it or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+
+    from lodeworks_controller.service.audit import AuditRows
+    from lodeworks_controller.service.outbox import OutboxRows
+    from lodeworks_controller.service.task import TaskRows
+    from lodeworks_controller.service.worker import WorkerRows
+
+
+class Transaction(Protocol):
+    """What one unit of work sees. No repository commits; no network and no subprocess inside."""
+
+    def now(self) -> datetime:
+        """Returns the database's clock; within one unit of work it stands still."""
+        ...
+
+    def on_commit(self, action: Callable[[], None]) -> None:
+        """Runs the action once the unit of work is durable; never when it is not. It must not raise or block."""
+        ...
+
+    @property
+    def tasks(self) -> TaskRows:
+        """The tasks."""
+        ...
+
+    @property
+    def workers(self) -> WorkerRows:
+        """The workers."""
+        ...
+
+    @property
+    def outbox(self) -> OutboxRows:
+        """What is to be told to others once this is durable."""
+        ...
+
+    @property
+    def audit(self) -> AuditRows:
+        """Who did what; append only."""
+        ...
+
+
+class Store(Protocol):
+    """Opens units of work."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Opens a unit of work that may write; left without an error it is durable, else it never was.
+
+        There is one writer: units of work stand in a queue. One must not be opened inside another.
+        """
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
+        """Opens a unit of work that only reads, beside the writer, at one moment's state."""
+        ...

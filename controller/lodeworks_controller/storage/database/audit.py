@@ -1,0 +1,64 @@
+"""The audit log in SQL."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Index, String, Table, insert, select
+
+from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.service.audit import AuditEntry
+from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("action", String(80), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("project_id", String(26), nullable=False),
+    Column("detail", JsonText, nullable=False),
+    Index(None, "project_id", "id"),
+)
+
+
+class SqlAuditRows:
+    """The audit log on one connection."""
+
+    def __init__(self, connection: Connection, *, ids: Ids, now: datetime) -> None:
+        self._connection = connection
+        self._ids = ids
+        self._now = now
+
+    async def add(
+        self,
+        action: str,
+        subject: str,
+        *,
+        actor: str = "controller",
+        project_id: str = "",
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Notes that the actor did the action to the subject."""
+        row = {
+            "id": self._ids(),
+            "at": self._now,
+            "actor": actor,
+            "action": action,
+            "subject": subject,
+            "project_id": project_id,
+            "detail": dict(detail or {}),
+        }
+        await self._connection.execute(insert(audit), row)
+
+    async def list(self, *, project_id: str = "", before_id: str = "", limit: int = 100) -> Sequence[AuditEntry]:
+        """Returns entries, newest first."""
+        query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+        if project_id:
+            query = query.where(audit.c.project_id == project_id)
+        if before_id:
+            query = query.where(audit.c.id < before_id)
+        return [AuditEntry(**row) for row in (await self._connection.execute(query)).mappings()]

@@ -1,0 +1,78 @@
+"""The unit of work in SQL: one transaction, and every repository on it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from lodeworks_controller.domain.clock import Clock
+from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.storage.database.audit import SqlAuditRows
+from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.engine import Database
+from lodeworks_controller.storage.database.outbox import SqlOutboxRows
+
+
+class SqlTransaction:
+    """What one unit of work sees, on one connection. Each repository is made when it is first asked for."""
+
+    def __init__(self, connection: Connection, *, now: datetime, ids: Ids) -> None:
+        self._connection = connection
+        self._now = now
+        self._ids = ids
+
+    def now(self) -> datetime:
+        """Returns the database's clock; within one unit of work it stands still.
+
+        SQLite has exactly one controller, whose clock is the database's.
+        """
+        return self._now
+
+    def on_commit(self, action: Callable[[], None]) -> None:
+        """Runs the action once the unit of work is durable."""
+        self._connection.on_commit(action)
+
+    @cached_property
+    def outbox(self) -> SqlOutboxRows:
+        """What is to be told to others once this is durable."""
+        return SqlOutboxRows(self._connection, ids=self._ids, now=self._now)
+
+    @cached_property
+    def audit(self) -> SqlAuditRows:
+        """Who did what."""
+        return SqlAuditRows(self._connection, ids=self._ids, now=self._now)
+
+
+class SqlStore:
+    """Opens units of work on one database."""
+
+    def __init__(self, database: Database, *, clock: Clock, ids: Ids) -> None:
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+
+    @classmethod
+    async def open(cls, path: Path, *, clock: Clock, ids: Ids) -> "SqlStore":
+        """Opens the database file; the schema must be there, or be made by create_schema."""
+        return cls(await Database(path).open(), clock=clock, ids=ids)
+
+    async def create_schema(self) -> None:
+        """Creates every table that is missing."""
+        await self._database.create_schema()
+
+    async def close(self) -> None:
+        """Closes the database."""
+        await self._database.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqlTransaction]:
+        """Opens a unit of work that may write; left without an error it is durable, else it never was."""
+        async with self._database.write() as connection:
+            yield SqlTransaction(connection, now=self._clock(), ids=self._ids)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SqlTransaction]:
+        """Opens a unit of work that only reads, beside the writer, at one moment's state."""
+        async with self._database.read() as connection:
+            yield SqlTransaction(connection, now=self._clock(), ids=self._ids)

@@ -1,0 +1,1 @@
+"""Logs and metric series, append only."""
