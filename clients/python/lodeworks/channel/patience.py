@@ -1,0 +1,51 @@
+"""How often, and with which pauses, an interrupted transfer is taken up again."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+
+from lodeworks.channel.backoff import Backoff
+from lodeworks.channel.errors import TransferBrokenError
+from lodeworks.channel.refusal import refusal_of
+
+_PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+
+@dataclass(slots=True)
+class Patience:
+    """The tries that one transfer may spend without getting any further.
+
+    Attributes:
+        tries: How many interruptions in a row are borne.
+        sleep: Waits for so many seconds.
+        backoff: Chooses the seconds.
+    """
+
+    tries: int = 8
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    backoff: Backoff = field(default_factory=lambda: Backoff(random.random, first_s=0.2, longest_s=10.0))
+
+    async def bear(self, error: grpc.RpcError) -> None:
+        """Waits before the next try.
+
+        Raises:
+            grpc.RpcError: The error itself, if a repeat cannot help.
+            TransferBrokenError: The tries are used up.
+        """
+        refusal = refusal_of(error)
+        if refusal.code not in _PASSING and refusal.retry_after_s is None:
+            raise error
+        if self.backoff.failures >= self.tries:
+            raise TransferBrokenError(
+                f"the transfer broke off {self.tries + 1} times without progress "
+                f"({refusal.message or refusal.code.name}); check the network and repeat, what arrived is kept"
+            ) from error
+        await self.sleep(self.backoff.next_s(refusal.retry_after_s))
+
+    def progressed(self) -> None:
+        """Notes that bytes moved; the tries begin anew."""
+        self.backoff.reset()
