@@ -1,0 +1,23 @@
+"""Names inside archives, hostile until proven otherwise.
+
+safe_name(name) -> the same name normalised, or FormatError UNSAFE_NAME
+"""
+
+import re
+
+from lodeworks_formats.errors import FormatError
+
+_MAX_NAME = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def safe_name(name: str) -> str:
+    """Returns a relative POSIX path without dots; raises FormatError UNSAFE_NAME for one that could leave its folder."""
+    plain = name.replace("\\", "/")
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    if not parts or len(name) > _MAX_NAME or _CONTROL.search(name):
+        raise FormatError("UNSAFE_NAME", "the name is empty, too long or holds control characters", name[:80])
+    if plain.startswith("/") or _DRIVE.match(plain) or ".." in parts:
+        raise FormatError("UNSAFE_NAME", "the name leads out of its folder", name[:80])
+    return "/".join(parts)
