@@ -13,7 +13,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def safe_name(name: str) -> str:
-    """Returns a relative POSIX path without dots; raises FormatError UNSAFE_NAME for one that could leave its folder."""
+    """Returns a relative POSIX path without dots; raises FormatError UNSAFE_NAME if it could leave its folder."""
     plain = name.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if not parts or len(name) > _MAX_NAME or _CONTROL.search(name):

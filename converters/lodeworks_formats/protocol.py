@@ -11,7 +11,8 @@ What others call:
     asset_path("<hash>.jpg") -> "3f/<hash>.jpg"   (below /in/assets; the same for annotations)
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, fields
 from pathlib import PurePosixPath
 from typing import Any
@@ -34,9 +35,14 @@ RESERVED_KEYS = (
     "model_params_path",
     "run_mining",
     "run_infer",
+    "export_format",
+    "shm_size",
+    "git_url",
+    "git_branch",
+    "code_config",
     "resume",
 )
-"""Keys of config.yaml that only the platform sets. (A user may set export_format and shm_size.)"""
+"""Keys of config.yaml that only the platform sets; an image's template may ask for export_format and shm_size."""
 
 ANNOTATION_FORMATS = ("ark", "voc", "coco", "none")
 _SAME_FORMAT = {"det-ark": "ark", "det-voc": "voc", "seg-coco": "coco"}
@@ -84,7 +90,9 @@ class Environment:
     protocol_version: str = PROTOCOL_VERSION
 
     @staticmethod
-    def at(task_id: str, *, operations: Set[str], input_root: str = "/in", output_root: str = "/out") -> "Environment":
+    def at(
+        task_id: str, *, operations: AbstractSet[str], input_root: str = "/in", output_root: str = "/out"
+    ) -> "Environment":
         """Returns the environment of a run with its folders at the given roots.
 
         Args:

@@ -105,7 +105,8 @@ def parse_training_result(text: str) -> TrainingResult:
     given = raw.get("model_stages")
     if not isinstance(given, dict) or not given:
         raise _bad_result("there is no stage under model_stages")
-    stages, safe = [], {}
+    stages: list[StageResult] = []
+    safe: dict[str, str] = {}
     for key, stage in given.items():
         parsed = _stage(str(key), stage, taken=set(safe.values()))
         safe[str(key)] = parsed.name
@@ -136,7 +137,7 @@ def _stage(key: str, raw: Any, *, taken: set[str]) -> StageResult:
     scores = {
         (word.lower() if word.lower() in _COUNTS else word): _number(value, word)
         for word, value in raw.items()
-        if isinstance(word, str) and word not in _NOT_SCORES and isinstance(value, int | float) and value == value
+        if isinstance(word, str) and word not in _NOT_SCORES and isinstance(value, int | float) and math.isfinite(value)
     }
     files = _base_names(raw.get("files") or [])
     if not files:
