@@ -6,6 +6,7 @@
     ├── NotFoundError            what was named is not there
     ├── InvalidError             the request itself is wrong (field)
     │   └── BadOutputError       an executor left something unreadable (file, line)
+    ├── GuardError               a converted model lost more accuracy than allowed
     ├── ConflictError            right request, wrong moment: a state forbids it
     │   └── ExistsError          the name is taken
     ├── StaleLeaseError          the caller no longer holds the lease
@@ -53,6 +54,13 @@ class BadOutputError(InvalidError):
         super().__init__("BAD_OUTPUT", message, **place)
         self.file = file
         self.line = line
+
+
+class GuardError(LodeworksError):
+    """A converted model lost more accuracy than allowed; the task fails with GUARD."""
+
+    def __init__(self, message: str, **metadata: Any) -> None:
+        super().__init__("ACCURACY_GUARD", message, **metadata)
 
 
 class ConflictError(LodeworksError):

@@ -4,15 +4,6 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutorRef:
-    """Which program runs: an image by digest reference, or a built-in executor by name."""
-
-    image: str = ""
-    builtin: str = ""
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Resources:
     """What a run holds while it runs."""
 
@@ -26,7 +17,6 @@ class Resources:
 class Limits:
     """How long a run may take; 0 = no limit."""
 
-    start_timeout_s: float = 0.0
     run_timeout_s: float = 0.0
     stall_timeout_s: float = 0.0
     stop_grace_s: float = 30.0
@@ -63,9 +53,10 @@ class Output:
 class RunSpec:
     """Everything a worker needs to know to run a task; a new kind of task needs no new worker."""
 
-    executor: ExecutorRef
+    executor: str
+    """``builtin:<name>``, ``executor:<name>`` (a process) or ``image:<reference>@sha256:<digest>``."""
     operations: tuple[str, ...] = ()
-    """Of ``training``, ``mining``, ``infer``; empty for built-in executors that have one job."""
+    """``train``, ``mine``, ``infer``, or the name of a built-in task."""
     class_names: tuple[str, ...] = ()
     settings_yaml: str = ""
     """Verbatim: a protobuf Struct would turn 20 into 20.0."""
@@ -74,5 +65,6 @@ class RunSpec:
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     export_format: str = ""
-    options_json: str = ""
-    """Structured options of a built-in executor; it finds them as the role ``options``."""
+    """``<annotation>:<image>``, such as ``ark:raw``; empty = the executor reads no annotation files."""
+    object_type: int = 2
+    """2 detection, 3 semantic segmentation, 4 instance segmentation."""

@@ -71,30 +71,32 @@ def check_move(task_id: str, before: TaskState, after: TaskState) -> None:
 class FailureReason(Enum):
     """Why a task or an attempt failed; a closed list that programs may switch on."""
 
-    EXIT = "exit"
+    USER = "user"
     """The executor ended with another code than 0."""
     OOM = "oom"
     IMAGE_PULL = "image_pull"
     TIMEOUT = "timeout"
     STALL = "stall"
     LOST = "lost"
-    """The worker went silent for too long."""
+    """The worker went silent for too long, or no longer has the run."""
     CANCELLED = "cancelled"
     BAD_INPUT = "bad_input"
     BAD_OUTPUT = "bad_output"
     NO_WORKER = "no_worker"
-    PARENT = "parent"
-    """A task that this one waits for did not succeed."""
-    WORKER = "worker"
-    """The worker itself failed: staging, driver, disk."""
     DISK_FULL = "disk_full"
-    INTERNAL = "internal"
-    CONFIG = "config"
-    DATASET = "dataset"
-    IMAGE_FORMAT = "image_format"
-    MODEL = "model"
-    OBJECT_TYPE = "object_type"
-    GPU_MISMATCH = "gpu_mismatch"
-    NO_GPU = "no_gpu"
-    NOT_A_NUMBER = "not_a_number"
-    NETWORK = "network"
+    WORKER = "worker"
+    """The worker itself failed: staging, driver, upload."""
+    DEPENDENCY = "dependency"
+    """A task that this one waits for did not succeed."""
+    GUARD = "guard"
+    """A converted model lost more accuracy than allowed."""
+
+    @property
+    def infrastructure(self) -> bool:
+        """Whether the platform is to blame and not the user's program or data."""
+        return self in _INFRASTRUCTURE
+
+
+_INFRASTRUCTURE = frozenset(
+    {FailureReason.LOST, FailureReason.WORKER, FailureReason.DISK_FULL, FailureReason.IMAGE_PULL}
+)

@@ -5,27 +5,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lodeworks_controller.domain.task.run import ExecutorRef, Limits, Resources
+from lodeworks_controller.domain.task.run import Limits, Resources
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """A resource by type (``dataset_version``, ``model``, ``evaluation`` …) and id."""
+    """A resource: type (``dataset_version``, ``model_version``, ``evaluation`` …), id and full name (``cells@3``)."""
 
     type: str
     id: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a task failed, as its owner reads it."""
+    """Why a task or an attempt failed, as its owner reads it."""
 
     reason: FailureReason
     message: str
-    exit_code: int | None = None
-    signal: int | None = None
-    last_lines: str = ""
+    exit_code: int = 0
+    signal: int = 0
+    last_lines: tuple[str, ...] = ()
     """The end of the run's output."""
 
 
@@ -39,21 +40,43 @@ class NewTask:
     spec: Mapping[str, Any]
     """What the kind needs to prepare and finish; JSON values only."""
     created_by: str = ""
+    """Id of the user."""
     depends_on: tuple[str, ...] = ()
     requires: frozenset[str] = frozenset()
-    """Capabilities a worker must have, such as ``builtin:ingest`` or ``driver:docker``."""
+    """Capabilities a worker must have, such as ``builtin:ingest``, ``executor:detector`` or ``driver:docker``."""
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     priority: int = 0
     """Larger goes first."""
     subject: ObjectRef | None = None
     """The object that the task makes or works on; shown in lists."""
-    executor: ExecutorRef | None = None
-    """Shown with the task where it is known at once; the run takes it from the kind's plan."""
     infrastructure_retries: int = 2
     user_retries: int = 0
     lost_after_s: float = 60.0
-    """How long a silent worker's run is waited for before the task is queued again."""
+    """How long a silent worker's run is waited for before the task is queued again; trainings take 600."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who may report on a task, and until when."""
+
+    owner: str = ""
+    """The worker; empty when none holds it."""
+    epoch: int = 0
+    """Fences every write of an agent; rises with each grant and never falls."""
+    expires_at: datetime | None = None
+    granted_at: datetime | None = None
+    listed: bool = False
+    """Whether a report has named it; until then the grant may be sent again."""
+    suspect_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many more attempts a task has, apart for the platform's failures and for its own."""
+
+    infrastructure: int = 2
+    user: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +97,25 @@ class Task:
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     subject: ObjectRef | None = None
-    result: ObjectRef | None = None
-    executor: ExecutorRef | None = None
+    results: tuple[ObjectRef, ...] = ()
+    """What it made, the result first."""
     deps_left: int = 0
+    planned: bool = False
+    """Whether its run has been built; a QUEUED task is granted only then."""
     not_before: datetime | None = None
     waiting_reason: str = ""
     """Why a QUEUED task does not start, and what to install or wait for."""
-    lease_epoch: int = 0
-    lease_owner: str = ""
-    """The worker that holds the lease; empty when none does."""
-    lease_expires_at: datetime | None = None
+    lease: Lease = field(default_factory=Lease)
     attempt_no: int = 0
-    progress: float = 0.0
-    """0 to 1."""
+    progress: float = -1.0
+    """0 to 1; negative when unknown."""
     phase: str = ""
     message: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     failure: Failure | None = None
-    cancel_requested: bool = False
-    infrastructure_retries_left: int = 2
-    user_retries_left: int = 0
+    budget: Budget = field(default_factory=Budget)
     lost_after_s: float = 60.0
-    etag: int = 0
+    finish_tries: int = 0
+    revision: int = 1
+    """Rises with every change."""

@@ -1,0 +1,51 @@
+"""What becomes of a task after an attempt ended: another attempt, or the end."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from lodeworks_controller.domain.task.lease import moved, released
+from lodeworks_controller.domain.task.state import FailureReason, TaskState
+from lodeworks_controller.domain.task.task import Budget, Failure, Task
+
+_FINAL_REASONS = frozenset({FailureReason.BAD_INPUT, FailureReason.BAD_OUTPUT, FailureReason.CANCELLED})
+"""What another attempt cannot change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before the next attempt: doubling, bounded, spread by chance."""
+
+    first_s: float = 2.0
+    longest_s: float = 300.0
+
+    def delay(self, attempt: int, *, chance: float) -> timedelta:
+        """Returns the wait after the attempt of that number; chance is between 0 and 1."""
+        whole = min(self.longest_s, self.first_s * 2 ** max(0, attempt - 1))
+        return timedelta(seconds=whole * (0.5 + chance / 2))
+
+
+def after_failure(task: Task, failure: Failure, *, at: datetime, backoff: Backoff, chance: float) -> Task:
+    """Returns the task after a failed attempt: QUEUED with one try less, or FINISHING to settle what there is.
+
+    The platform's failures and the user's have budgets of their own. A task that is being cancelled is not tried again.
+    """
+    if task.state is not TaskState.CANCELLING and failure.reason not in _FINAL_REASONS:
+        budget = _spend(task, failure.reason)
+        if budget is not None:
+            again = released(moved(task, TaskState.QUEUED, at=at))
+            wait = backoff.delay(task.attempt_no, chance=chance)
+            return replace(
+                again,
+                budget=budget,
+                not_before=at + wait,
+                failure=failure,
+                waiting_reason=f"attempt {task.attempt_no} failed ({failure.message}); the next follows soon",
+            )
+    return replace(released(moved(task, TaskState.FINISHING, at=at)), failure=failure)
+
+
+def _spend(task: Task, reason: FailureReason) -> Budget | None:
+    budget = task.budget
+    if reason.infrastructure:
+        return replace(budget, infrastructure=budget.infrastructure - 1) if budget.infrastructure > 0 else None
+    return replace(budget, user=budget.user - 1) if budget.user > 0 else None
