@@ -1,0 +1,1 @@
+"""Drivers: how a worker runs executors."""
