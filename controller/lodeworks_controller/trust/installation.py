@@ -1,0 +1,48 @@
+"""Everything that an installation vouches with, made once by ``lode-controller init`` and loaded at each start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lodeworks_controller.domain.clock import Clock
+from lodeworks_controller.trust.authority import CertificateAuthority
+from lodeworks_controller.trust.desired_state import DesiredStateSigner
+from lodeworks_controller.trust.repository import ReleaseRepository
+from lodeworks_controller.trust.server_certificate import server_certificate
+from lodeworks_controller.trust.signing_keys import DESIRED_STATE, SigningKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The authority, the repository and the signer of one installation."""
+
+    authority: CertificateAuthority
+    repository: ReleaseRepository
+    desired_state: DesiredStateSigner
+    folder: Path
+    clock: Clock
+
+    def listener_certificate(self, names: Sequence[str]) -> tuple[bytes, bytes]:
+        """Returns chain and key (PEM) for both listeners, reachable under these names. Blocks."""
+        return server_certificate(self.folder / "ca", authority=self.authority, names=names, clock=self.clock)
+
+
+def create_trust(folder: Path, *, clock: Clock) -> Trust:
+    """Makes what is missing in ``<state>/trust`` and loads the rest. Safe to repeat, also after a crash. Blocks."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    CertificateAuthority.create(folder / "ca", clock=clock)
+    keys = SigningKeys(folder / "keys")
+    ReleaseRepository(folder / "repository", keys=keys, clock=clock).create()
+    return load_trust(folder, clock=clock)
+
+
+def load_trust(folder: Path, *, clock: Clock) -> Trust:
+    """Loads ``<state>/trust``. Raises FileNotFoundError where ``create_trust`` was not. Blocks."""
+    keys = SigningKeys(folder / "keys")
+    return Trust(
+        authority=CertificateAuthority.load(folder / "ca", clock=clock),
+        repository=ReleaseRepository(folder / "repository", keys=keys, clock=clock),
+        desired_state=DesiredStateSigner(keys.load(DESIRED_STATE)),
+        folder=folder,
+        clock=clock,
+    )
