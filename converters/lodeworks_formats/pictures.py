@@ -21,7 +21,7 @@ NEEDS_DERIVED = ("webp", "tiff")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _ORIENTATIONS = range(1, 9)
-_TOLERANCE_PX = 0.01
+_TOLERANCE_PX = 1.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,6 @@ def _check_box(box: Box, picture: Picture) -> None:
         and box.y2 <= picture.height + _TOLERANCE_PX
     )
     if not inside and box.rotation == 0.0:
-        raise FormatError("BAD_BOX", "a box lies outside its picture", picture.digest)
+        raise FormatError("BAD_BOX", "a box lies more than 1 px outside its picture", picture.digest)
     if box.score is not None and not 0.0 <= box.score <= 1.0:
         raise FormatError("BAD_SCORE", "a score is not between 0 and 1", picture.digest)

@@ -1,0 +1,107 @@
+"""Boxes and the frame of their picture: clipping, rounding to whole pixels, EXIF orientation."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from lodeworks_formats.boxes import Box
+
+_TOLERATED_PX = 1.0 + 1e-6
+_SWAPS_SIDES = range(5, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxProblem:
+    """Why a box was left out or changed.
+
+    Attributes:
+        reason: ZERO_AREA_BOX, BAD_BOX, BOX_OUTSIDE (left out) or BOX_CLIPPED (changed).
+        message: One lower-case sentence.
+        class_name: The box's class, "" when it had none.
+        edges: The numbers as the file had them: xmin, ymin, xmax, ymax in VOC, x, y, w, h elsewhere.
+        line: Where in the file, from 1; None where lines mean nothing.
+    """
+
+    reason: str
+    message: str
+    class_name: str = ""
+    edges: tuple[float, ...] = ()
+    line: int | None = None
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the box was left out."""
+        return self.reason != "BOX_CLIPPED"
+
+
+def fit_to_frame(boxes: Iterable[Box], *, width: int, height: int) -> tuple[tuple[Box, ...], tuple[BoxProblem, ...]]:
+    """Returns the boxes that lie in a frame, and what had to be changed or left out.
+
+    One pixel beyond the frame is tolerated and kept (files that count from 1 have it everywhere); more is clipped.
+    Rotated boxes are left alone as long as their centre is inside.
+    """
+    kept: list[Box] = []
+    problems: list[BoxProblem] = []
+    for box in boxes:
+        edges = (box.x, box.y, box.w, box.h)
+        if box.rotation:
+            inside = 0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height
+        else:
+            inside = box.x < width and box.y < height and box.x2 > 0 and box.y2 > 0
+        if not inside:
+            message = f"the box lies outside the picture of {width} x {height}"
+            problems.append(BoxProblem("BOX_OUTSIDE", message, box.class_name, edges))
+        elif box.rotation or _nearly_inside(box, width, height):
+            kept.append(box)
+        else:
+            message = f"the box reaches over the edge of the picture of {width} x {height} and was clipped"
+            problems.append(BoxProblem("BOX_CLIPPED", message, box.class_name, edges))
+            kept.append(box.clip(width=width, height=height))
+    return tuple(kept), tuple(problems)
+
+
+def _nearly_inside(box: Box, width: int, height: int) -> bool:
+    return (
+        box.x >= -_TOLERATED_PX
+        and box.y >= -_TOLERATED_PX
+        and box.x2 <= width + _TOLERATED_PX
+        and box.y2 <= height + _TOLERATED_PX
+    )
+
+
+def integer_edges(box: Box, *, width: int, height: int) -> tuple[int, int, int, int]:
+    """Returns xmin, ymin, xmax, ymax for executors: both edges rounded, inclusive, at least one pixel, inside."""
+    x1, x2 = _round_pair(box.x, box.x2, limit=width)
+    y1, y2 = _round_pair(box.y, box.y2, limit=height)
+    return x1, y1, x2 - 1, y2 - 1
+
+
+def _round_pair(low: float, high: float, *, limit: int) -> tuple[int, int]:
+    first = min(max(math.floor(low + 0.5), 0), limit - 1)
+    return first, min(max(math.floor(high + 0.5), first + 1), limit)
+
+
+def upright_box(box: Box, *, orientation: int, width: int, height: int) -> Box:
+    """Returns a box of the stored frame in the upright frame.
+
+    Args:
+        box: In the frame of the stored pixels.
+        orientation: EXIF orientation, 1 to 8.
+        width: Of the stored pixels.
+        height: Of the stored pixels.
+    """
+    if orientation in (2, 3):
+        box = replace(box, x=width - box.x2)
+    if orientation in (3, 4):
+        box = replace(box, y=height - box.y2)
+    if orientation in _SWAPS_SIDES:
+        # 5 transposes; 6 turns by 90° clockwise; 7 transposes over the other diagonal; 8 turns by 270°.
+        x = height - box.y2 if orientation in (6, 7) else box.y
+        y = width - box.x2 if orientation in (7, 8) else box.x
+        box = replace(box, x=x, y=y, w=box.h, h=box.w)
+    return box
+
+
+def swaps_sides(orientation: int) -> bool:
+    """Returns whether width and height of the stored pixels change places when upright."""
+    return orientation in _SWAPS_SIDES
