@@ -12,8 +12,11 @@ from lodeworks_controller.service.store import Transaction
 RunPlan = RunSpec
 """What ``prepare`` answers: the run, complete."""
 
-Commit = Callable[[Transaction], Awaitable[ObjectRef | None]]
-"""Makes the product; runs in the one transaction that also makes the task SUCCEEDED. Answers the result."""
+Product = ObjectRef | tuple[ObjectRef, ...] | None
+"""What a task made, the result first."""
+
+Commit = Callable[[Transaction], Awaitable[Product]]
+"""Makes the product; runs in the one transaction that also makes the task SUCCEEDED. Answers what it made."""
 
 
 class Kind(Protocol):
@@ -35,12 +38,16 @@ class Kind(Protocol):
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:
         """Checks the outputs and writes what is heavy, outside a transaction; answers what is left to commit.
 
-        Raises BadOutputError where an output cannot be read. May be repeated: what it writes is content-addressed.
+        Raises BadOutputError where an output cannot be read, GuardError where the accuracy guard says no. May be
+        repeated: what it writes is content-addressed.
         """
         ...
 
-    async def abandon(self, tx: Transaction, task: Task, outputs: Sequence[Output], reason: FailureReason) -> None:
-        """Settles the task's object when the task failed or was cancelled; outputs are what there was by then."""
+    async def abandon(self, tx: Transaction, task: Task, outputs: Sequence[Output], reason: FailureReason) -> Product:
+        """Settles the task's object when the task failed or was cancelled; outputs are what there was by then.
+
+        Answers what is left of use, such as a PARTIAL model; None for nothing.
+        """
         ...
 
 

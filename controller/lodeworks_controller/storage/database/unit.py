@@ -12,6 +12,8 @@ from lodeworks_controller.storage.database.audit import SqlAuditRows
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.engine import Database
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
+from lodeworks_controller.storage.database.task import SqlTaskRows
+from lodeworks_controller.storage.database.worker import SqlWorkerRows
 
 
 class SqlTransaction:
@@ -32,6 +34,16 @@ class SqlTransaction:
     def on_commit(self, action: Callable[[], None]) -> None:
         """Runs the action once the unit of work is durable."""
         self._connection.on_commit(action)
+
+    @cached_property
+    def tasks(self) -> SqlTaskRows:
+        """The tasks."""
+        return SqlTaskRows(self._connection)
+
+    @cached_property
+    def workers(self) -> SqlWorkerRows:
+        """The workers."""
+        return SqlWorkerRows(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutboxRows:

@@ -1,0 +1,125 @@
+"""Who waits for what, within this process: a hint that saves a poll, never the truth."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from lodeworks_controller.domain.task.placement import suits
+
+
+class Signal:
+    """A flag that one waiter takes down and many may raise."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Raises the flag."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """Takes the flag down; done before looking for work, so that work that comes meanwhile is not missed."""
+        self._event.clear()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Waits for the flag; says whether it was raised in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        return self._event.is_set()
+
+
+@dataclass(slots=True, eq=False)
+class Bell:
+    """One open poll."""
+
+    worker_id: str
+    offered: frozenset[str]
+    gpus: int
+    room: int
+    """How many grants it would take."""
+    signal: Signal = field(default_factory=Signal)
+    rung: int = 0
+    """How many tasks it was rung for since it last looked."""
+
+    def clear(self) -> None:
+        """Takes the flag down before looking for work."""
+        self.signal.clear()
+        self.rung = 0
+
+
+class Wakes:
+    """The signals between the parts of one controller."""
+
+    def __init__(self) -> None:
+        self.placer = Signal()
+        self.finisher = Signal()
+        self.outbox = Signal()
+        self._bells: dict[str, list[Bell]] = {}
+        self._watchers: dict[str, set[Signal]] = {}
+        self.closing = False
+
+    @contextmanager
+    def polling(self, worker_id: str, *, offered: frozenset[str], gpus: int, room: int) -> Iterator[Bell]:
+        """Lists an open poll for as long as it lasts."""
+        bell = Bell(worker_id, offered, gpus, room)
+        self._bells.setdefault(worker_id, []).append(bell)
+        try:
+            yield bell
+        finally:
+            bells = self._bells[worker_id]
+            bells.remove(bell)
+            if not bells:
+                del self._bells[worker_id]
+
+    def ring(self, worker_id: str) -> None:
+        """Wakes the worker's open polls: there is a directive or a changed grant for it."""
+        for bell in self._bells.get(worker_id, ()):
+            bell.signal.set()
+
+    def ring_for(self, requires: frozenset[str], *, gpus: int) -> None:
+        """Wakes one open poll whose worker could run a task that became ready.
+
+        If that worker cannot after all, the others look by themselves within a second.
+        """
+        for worker_id, bells in self._bells.items():
+            for bell in bells:
+                if bell.rung < bell.room and suits(requires, gpus, offered=bell.offered, gpus_offered=bell.gpus):
+                    bell.rung += 1
+                    bell.signal.set()
+                    # The next task goes to the next worker first.
+                    self._bells[worker_id] = self._bells.pop(worker_id)
+                    return
+
+    def ring_all(self) -> None:
+        """Wakes every open poll."""
+        for worker_id in self._bells:
+            self.ring(worker_id)
+
+    @contextmanager
+    def watching(self, task_id: str) -> Iterator[Signal]:
+        """Lists somebody who wants to hear of a task, for as long as it lasts."""
+        signal = Signal()
+        self._watchers.setdefault(task_id, set()).add(signal)
+        try:
+            yield signal
+        finally:
+            watchers = self._watchers[task_id]
+            watchers.discard(signal)
+            if not watchers:
+                del self._watchers[task_id]
+
+    def task_changed(self, task_id: str) -> None:
+        """Wakes those who watch the task."""
+        for signal in self._watchers.get(task_id, ()):
+            signal.set()
+
+    def close(self) -> None:
+        """Wakes everybody, so that open waits end."""
+        self.closing = True
+        self.ring_all()
+        for task_id in self._watchers:
+            self.task_changed(task_id)
+        for signal in (self.placer, self.finisher, self.outbox):
+            signal.set()
