@@ -33,6 +33,17 @@ class LodeworksError(Exception):
         self.message = message
         self.metadata: dict[str, str] = {key: str(value) for key, value in metadata.items()}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets a refusal come back whole from a process of the pool, whatever its class takes to be made."""
+        return _revive, (type(self), self.message, dict(self.__dict__))
+
+
+def _revive(kind: type[LodeworksError], message: str, state: dict[str, Any]) -> LodeworksError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    error.__dict__.update(state)
+    return error
+
 
 class NotFoundError(LodeworksError):
     """What was named is not there, or the caller may not know that it is."""
