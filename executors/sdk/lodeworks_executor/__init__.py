@@ -10,11 +10,10 @@ from lodeworks_executor.errors import (
 )
 from lodeworks_executor.program import run_program
 from lodeworks_executor.samples import Sample
-from lodeworks_executor.settings import RESERVED_KEYS, Settings
+from lodeworks_executor.settings import Settings
 from lodeworks_executor.task import Task
 
 __all__ = [
-    "RESERVED_KEYS",
     "BadDatasetError",
     "BadModelError",
     "BadSettingError",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
+from lodeworks_formats import protocol
+from lodeworks_formats.errors import FormatError
 
-from lodeworks_executor.errors import BadSettingError, ErrorCode, ExecutorError
+from lodeworks_executor.errors import ErrorCode, ExecutorError
+from lodeworks_executor.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,78 +74,61 @@ def read_environment(path: Path) -> Environment:
     Raises:
         ExecutorError: the file is not there or is not an env.yaml (code CONFIG).
     """
-    values = read_flat_yaml(path)
-    given_in, given_out = _section(values, "input", path), _section(values, "output", path)
+    try:
+        given = protocol.parse_environment(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, FormatError) as error:
+        raise ExecutorError(f"cannot read {path}: {error}", code=ErrorCode.CONFIG) from error
     return Environment(
-        protocol_version=str(values.get("protocol_version", "1.0.0")),
-        task_id=str(values.get("task_id", "")),
-        run_training=_flag(values, "run_training"),
-        run_mining=_flag(values, "run_mining"),
-        run_infer=_flag(values, "run_infer"),
-        inputs=_inputs(given_in),
-        outputs=_outputs(given_out),
+        protocol_version=given.protocol_version,
+        task_id=given.task_id,
+        run_training=given.run_training,
+        run_mining=given.run_mining,
+        run_infer=given.run_infer,
+        inputs=_inputs(given.input),
+        outputs=_outputs(given.output),
     )
 
 
-def read_flat_yaml(path: Path) -> dict[str, Any]:
-    """Returns the mapping that a YAML file holds.
+def read_settings(path: Path) -> Settings:
+    """Returns the settings of a run from its config.yaml.
 
     Raises:
-        ExecutorError: the file cannot be read or holds no mapping (code CONFIG).
+        ExecutorError: the file is not there or holds no keys and values (code CONFIG).
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return Settings(protocol.parse_config(path.read_text(encoding="utf-8"), file=path.name))
+    except (OSError, UnicodeDecodeError, FormatError) as error:
         raise ExecutorError(f"cannot read {path}: {error}", code=ErrorCode.CONFIG) from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ExecutorError(f"{path} must hold keys and values", code=ErrorCode.CONFIG)
-    return {str(key): value for key, value in values.items()}
 
 
-def _section(values: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    section = values.get(key) or {}
-    if not isinstance(section, dict):
-        raise ExecutorError(f"{path}: {key} must hold keys and values", code=ErrorCode.CONFIG)
-    return section
-
-
-def _flag(values: Mapping[str, Any], key: str) -> bool:
-    value = values.get(key, False)
-    if not isinstance(value, bool):
-        raise BadSettingError(key, f"wants true or false, not {value!r}")
-    return value
-
-
-def _inputs(given: Mapping[str, Any]) -> InputPaths:
-    root = Path(given.get("root_dir") or "/in")
+def _inputs(given: protocol.InputPaths) -> InputPaths:
+    root = Path(given.root_dir or "/in")
     return InputPaths(
         root=root,
-        assets=Path(given.get("assets_dir") or root / "assets"),
-        annotations=Path(given.get("annotations_dir") or root / "annotations"),
-        models=Path(given.get("models_dir") or root / "models"),
-        training_index=_optional(given.get("training_index_file")),
-        val_index=_optional(given.get("val_index_file")),
-        candidate_index=_optional(given.get("candidate_index_file")),
-        config=Path(given.get("config_file") or root / "config.yaml"),
+        assets=Path(given.assets_dir or root / "assets"),
+        annotations=Path(given.annotations_dir or root / "annotations"),
+        models=Path(given.models_dir or root / "models"),
+        training_index=_optional(given.training_index_file),
+        val_index=_optional(given.val_index_file),
+        candidate_index=_optional(given.candidate_index_file),
+        config=Path(given.config_file or root / "config.yaml"),
     )
 
 
-def _outputs(given: Mapping[str, Any]) -> OutputPaths:
-    root = Path(given.get("root_dir") or "/out")
-    models = Path(given.get("models_dir") or root / "models")
+def _outputs(given: protocol.OutputPaths) -> OutputPaths:
+    root = Path(given.root_dir or "/out")
+    models = Path(given.models_dir or root / "models")
     return OutputPaths(
         root=root,
         models=models,
-        tensorboard=Path(given.get("tensorboard_dir") or root / "tensorboard"),
-        training_result=Path(given.get("training_result_file") or models / "result.yaml"),
-        mining_result=Path(given.get("mining_result_file") or root / "result.tsv"),
-        infer_result=Path(given.get("infer_result_file") or root / "infer-result.json"),
-        monitor=Path(given.get("monitor_file") or root / "monitor.txt"),
-        executor_log=Path(given.get("executor_log_file") or root / "ymir-executor-out.log"),
+        tensorboard=Path(given.tensorboard_dir or root / "tensorboard"),
+        training_result=Path(given.training_result_file or models / "result.yaml"),
+        mining_result=Path(given.mining_result_file or root / "result.tsv"),
+        infer_result=Path(given.infer_result_file or root / "infer-result.json"),
+        monitor=Path(given.monitor_file or root / "monitor.txt"),
+        executor_log=Path(given.executor_log_file or root / "ymir-executor-out.log"),
     )
 
 
-def _optional(value: object) -> Path | None:
-    return Path(str(value)) if value else None
+def _optional(text: str) -> Path | None:
+    return Path(text) if text else None

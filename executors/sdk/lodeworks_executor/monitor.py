@@ -6,6 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from lodeworks_formats import ymir_results
+from lodeworks_formats.ymir_results import FAILED, RUNNING
+
 from lodeworks_executor.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -13,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lodeworks_executor.errors import ErrorCode
-
-RUNNING = 2
-FAILED = 4
 
 
 class Monitor:
@@ -30,18 +30,17 @@ class Monitor:
     def progress(self, fraction: float, message: str = "") -> None:
         """Records how much of the run is done, 0 to 1; it never goes back."""
         self._fraction = max(self._fraction, min(max(fraction, 0.0), 1.0))
-        self._write(RUNNING, [], message)
+        self._write(RUNNING, code=None, message=message)
 
     def fail(self, code: ErrorCode | None, message: str) -> None:
         """Records that the run failed, with its code and a sentence for the user."""
-        text = " ".join(message.split())
-        fields = [str(int(code)), text] if code is not None else []
-        self._write(FAILED, fields, text)
+        self._write(FAILED, code=code, message=message)
 
-    def _write(self, state: int, fields: list[str], message: str) -> None:
-        line = [self._task_id, f"{self._clock():.6f}", f"{self._fraction:.4f}", str(state), *fields]
-        text = "\t".join(line) + "\n" + (message.rstrip() + "\n" if message else "")
-        write_atomically(self._path, text.encode())
+    def _write(self, state: int, *, code: ErrorCode | None, message: str) -> None:
+        number = int(code) if code is not None else None
+        line = ymir_results.Monitor(self._task_id, self._clock(), self._fraction, state, number, message)
+        # Progress may be lost in a power cut; syncing it each second would cost more than it is worth.
+        write_atomically(self._path, ymir_results.render_monitor(line).encode(), durable=False)
 
 
 class MetricLog:

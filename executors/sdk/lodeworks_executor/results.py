@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
+from lodeworks_formats import ymir_results
+from lodeworks_formats.ymir_results import StageResult
 
 from lodeworks_executor.errors import ExecutorError
 from lodeworks_executor.writing import write_atomically
@@ -28,7 +28,7 @@ class TrainingResult:
         self._path = path
         self._models_folder = models_folder
         self._clock = clock
-        self._stages: dict[str, dict[str, object]] = {}
+        self._stages: dict[str, StageResult] = {}
         self._attachments: dict[str, list[str]] = {}
         self._best: str | None = None
         self._evaluate_config: dict[str, float] = {}
@@ -41,13 +41,16 @@ class TrainingResult:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def add_stage(self, name: str, files: Sequence[str], *, measures: Mapping[str, float]) -> None:
+    def add_stage(
+        self, name: str, files: Sequence[str], *, measures: Mapping[str, float], best: str | None = None
+    ) -> None:
         """Adds or replaces a stage, whose files already lie in its folder.
 
         Args:
             name: letters, digits and underscores.
             files: base names within the folder of the stage.
             measures: mAP and, if known, mAR, tp, fp, fn, and others of the executor's own.
+            best: the best stage as of now; else it is the one with the highest mAP.
         """
         folder = self.folder(name)
         for file in files:
@@ -55,12 +58,18 @@ class TrainingResult:
                 raise ExecutorError(f"stage {name}: there is no file {file!r} in {folder}")
         if not files:
             raise ExecutorError(f"stage {name} has no files")
-        self._stages[name] = {
-            "stage_name": name,
-            "files": list(files),
-            "timestamp": int(self._clock()),
-            **{key: float(value) for key, value in measures.items()},
-        }
+        scores = {key: float(value) for key, value in measures.items()}
+        self._stages[name] = StageResult(name, name, tuple(files), int(self._clock()), scores)
+        if best is not None:
+            self.choose_best(best)
+        else:
+            self._write()
+
+    def drop_stage(self, name: str) -> None:
+        """Takes a stage off the list; its folder may be removed afterwards."""
+        if name == self._best:
+            raise ExecutorError(f"stage {name} is the best one and stays")
+        del self._stages[name]
         self._write()
 
     def choose_best(self, name: str) -> None:
@@ -94,29 +103,25 @@ class TrainingResult:
         return tuple(self._stages)
 
     def _write(self) -> None:
-        best = self._best or max(self._stages, key=lambda name: float(str(self._stages[name].get("mAP", 0.0))))
-        document: dict[str, object] = {"best_stage_name": best, "model_stages": self._stages}
-        if self._evaluate_config:
-            document["evaluate_config"] = self._evaluate_config
-        if self._attachments:
-            document["attachments"] = self._attachments
-        write_atomically(self._path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode())
+        best = self._best or max(self._stages, key=lambda name: self._stages[name].scores.get("mAP", 0.0))
+        result = ymir_results.TrainingResult(
+            best_stage_name=best,
+            stages=tuple(self._stages.values()),
+            attachments={section: tuple(names) for section, names in self._attachments.items()},
+            evaluate_config=self._evaluate_config,
+        )
+        write_atomically(self._path, ymir_results.render_training_result(result).encode())
 
 
 def write_mining(path: Path, scores: Mapping[Path, float]) -> None:
     """Writes the scores of pictures, best first, ties by path."""
-    ranked = sorted(scores.items(), key=lambda item: (-item[1], str(item[0])))
-    write_atomically(path, "".join(f"{asset}\t{score:.9g}\n" for asset, score in ranked).encode())
+    ranked = sorted(
+        ((str(asset), float(score)) for asset, score in scores.items()), key=lambda item: (-item[1], item[0])
+    )
+    write_atomically(path, ymir_results.render_mining_result(ranked).encode())
 
 
 def write_inference(path: Path, predictions: Mapping[Path, Iterable[Box]]) -> None:
     """Writes the boxes found in pictures, by the base name of each picture."""
-    detection = {asset.name: {"boxes": [_prediction(box) for box in boxes]} for asset, boxes in predictions.items()}
-    write_atomically(path, json.dumps({"detection": detection}, ensure_ascii=False).encode())
-
-
-def _prediction(box: Box) -> dict[str, object]:
-    place = {"x": box.x, "y": box.y, "w": box.w, "h": box.h}
-    if box.rotation:
-        place["rotate_angle"] = box.rotation
-    return {"box": place, "class_name": box.class_name, "score": 1.0 if box.score is None else box.score}
+    found = {asset.name: list(boxes) for asset, boxes in predictions.items()}
+    write_atomically(path, ymir_results.render_inference_result(found).encode())

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lodeworks_formats.errors import FormatError
+from lodeworks_formats.protocol import parse_index
+
 from lodeworks_executor.errors import BadDatasetError
 
 if TYPE_CHECKING:
@@ -40,18 +43,13 @@ def read_index(path: Path | None, *, reader: AnnotationReader) -> Iterator[Sampl
     """Yields the samples of an index file in its order; none where the index does not apply.
 
     Raises:
-        BadDatasetError: the index is not there, or a line of it names no picture.
+        BadDatasetError: the index is not there, or a line of it cannot be read.
     """
     if path is None:
         return
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadDatasetError(f"cannot read the index {path}: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        asset, _, annotation = line.partition("\t")
-        if not asset.strip():
-            raise BadDatasetError(f"{path}:{number} names no picture")
-        yield Sample(Path(asset.strip()), Path(annotation.strip()) if annotation.strip() else None, reader)
+        lines = parse_index(path.read_text(encoding="utf-8"), file=str(path))
+    except (OSError, UnicodeDecodeError, FormatError) as error:
+        raise BadDatasetError(f"cannot read the index {path.name}: {error}") from error
+    for asset, annotation in lines:
+        yield Sample(Path(asset), Path(annotation) if annotation else None, reader)

@@ -6,28 +6,9 @@ import difflib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from lodeworks_executor.errors import BadSettingError
+from lodeworks_formats.protocol import RESERVED_KEYS
 
-RESERVED_KEYS = frozenset(
-    {
-        "task_id",
-        "class_names",
-        "gpu_id",
-        "gpu_count",
-        "object_type",
-        "pretrained_model_params",
-        "model_params_path",
-        "run_mining",
-        "run_infer",
-        "export_format",
-        "shm_size",
-        "git_url",
-        "git_branch",
-        "code_config",
-        "resume",
-    }
-)
-"""Keys that the platform fills in; everything else in config.yaml is the executor's own."""
+from lodeworks_executor.errors import BadSettingError
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -113,7 +94,7 @@ class Settings(Mapping[str, object]):
 
     def refuse_unknown(self, known: Collection[str]) -> None:
         """Raises BadSettingError for a key that neither the executor nor the platform knows."""
-        allowed = set(known) | RESERVED_KEYS
+        allowed = {*known, *RESERVED_KEYS}
         for key in self._values:
             if key not in allowed:
                 near = difflib.get_close_matches(str(key), sorted(known), n=1)

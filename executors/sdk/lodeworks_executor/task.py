@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from lodeworks_executor import results
 from lodeworks_executor.annotations import annotation_reader
 from lodeworks_executor.checkpoint import Checkpoint
-from lodeworks_executor.environment import Environment, env_file_path, read_environment, read_flat_yaml
+from lodeworks_executor.environment import Environment, env_file_path, read_environment, read_settings
 from lodeworks_executor.errors import BadSettingError, ErrorCode, ExecutorError
 from lodeworks_executor.monitor import MetricLog, Monitor
 from lodeworks_executor.samples import Sample, read_index
-from lodeworks_executor.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lodeworks_formats.boxes import Box
+
+    from lodeworks_executor.settings import Settings
 
 _LODE = "lode"
 
@@ -48,7 +49,7 @@ class Task:
             ExecutorError: a file of the run is missing or unreadable (code CONFIG).
         """
         environment = read_environment(env_file or env_file_path())
-        return cls(environment, Settings(read_flat_yaml(environment.inputs.config)), clock=clock)
+        return cls(environment, read_settings(environment.inputs.config), clock=clock)
 
     @property
     def id(self) -> str:
@@ -158,17 +159,24 @@ class Task:
         """Returns the folder that the files of a stage are written into."""
         return self._training.folder(name)
 
-    def stage(self, name: str, files: Sequence[str | Path], *, map_score: float, **measures: float) -> None:
+    def stage(
+        self, name: str, files: Sequence[str | Path], *, map_score: float, best: str | None = None, **measures: float
+    ) -> None:
         """Adds a stage whose files lie in its folder; the result file is whole and readable from then on.
 
         Args:
             name: letters, digits and underscores.
             files: the files by base name or by path.
             map_score: mAP of the stage, 0 to 1.
+            best: the best stage as of now; else it is the one with the highest mAP.
             measures: mAR, tp, fp, fn and measures of the executor's own.
         """
         names = [Path(file).name for file in files]
-        self._training.add_stage(name, names, measures={"mAP": map_score, **measures})
+        self._training.add_stage(name, names, measures={"mAP": map_score, **measures}, best=best)
+
+    def drop_stage(self, name: str) -> None:
+        """Takes a stage off the result; remove its folder afterwards, not before."""
+        self._training.drop_stage(name)
 
     @property
     def stage_names(self) -> tuple[str, ...]:

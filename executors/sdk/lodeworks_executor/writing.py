@@ -7,16 +7,17 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name, syncs it and renames it into place."""
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file under a temporary name, syncs it if it shall outlive a power cut, and renames it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         # mkstemp makes private files; what lies in /out is read by another user.
         temporary.chmod(0o644)
         temporary.replace(path)
