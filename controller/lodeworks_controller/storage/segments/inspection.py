@@ -1,0 +1,163 @@
+"""Exchange forms as they come in: nothing in them is believed before it was looked at here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lodeworks_controller.domain.object_class import CLASS_NAME_LENGTH
+from lodeworks_controller.errors import BadOutputError
+from lodeworks_controller.storage.segments.session import Limits, files_sql, open_session
+from lodeworks_formats.errors import FormatError
+from lodeworks_formats.pictures import EXTENSIONS
+from lodeworks_formats.segments import pictures_metadata
+
+DIGEST_BYTES = 32
+_TOLERANCE_PX = 1.01
+_NAMES_MANY = 20_000
+_PICTURE_RULES = (
+    ("width < 1 OR height < 1 OR size_bytes < 1", "has no width, height or size"),
+    ("orientation NOT BETWEEN 1 AND 8 OR channels NOT BETWEEN 1 AND 4", "has an orientation or channels out of range"),
+    (f"extension NOT IN {EXTENSIONS}", "has an unknown extension"),
+    ("octet_length(digest) <> 32 OR octet_length(derived_digest) <> 32", "has a digest of another length than 32 bytes"),
+    ("len(tags) > 1000 OR len(names) > 100000", "has more tags or names than anybody can mean"),
+)
+_BOX_RULES = (
+    ("NOT (isfinite(b.x) AND isfinite(b.y) AND isfinite(b.w) AND isfinite(b.h) AND isfinite(b.rotation))", "no number"),
+    ("b.w <= 0 OR b.h <= 0", "no area"),
+    (
+        f"b.rotation = 0 AND (b.x < -{_TOLERANCE_PX} OR b.y < -{_TOLERANCE_PX}"
+        f" OR b.x + b.w > width + {_TOLERANCE_PX} OR b.y + b.h > height + {_TOLERANCE_PX})",
+        "an edge outside of the picture",
+    ),
+    ("b.score IS NOT NULL AND NOT (b.score BETWEEN 0 AND 1)", "a score that is not between 0 and 1"),
+    ("b.box_quality IS NOT NULL AND NOT isfinite(b.box_quality)", "a quality that is no number"),
+    (
+        f"length(b.class_name) NOT BETWEEN 1 AND {CLASS_NAME_LENGTH} OR trim(b.class_name) <> b.class_name",
+        "a class name that is empty, too long or has blanks around it",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InspectJob:
+    """Checks an exchange form, and finds which of its pictures the installation has already.
+
+    ``digests_path`` is a new file: 32 bytes per picture or derived picture, each once.
+    """
+
+    exchange: str
+    assets: tuple[str, ...]
+    digests_path: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What an exchange form holds. Counts of boxes are by exact class name."""
+
+    pictures: int
+    new_pictures: int
+    annotated: int
+    predicted: int
+    boxes: Mapping[str, int]
+    prediction_boxes: Mapping[str, int]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """All names that occur, in order."""
+        return tuple(sorted({*self.boxes, *self.prediction_boxes}))
+
+
+def inspect_exchange(job: InspectJob) -> Inspection:
+    """Runs an InspectJob; raises BadOutputError with the row."""
+    try:
+        pictures_metadata(Path(job.exchange))
+    except FormatError as error:
+        raise BadOutputError(error.message, file="exchange") from error
+    try:
+        with open_session(job.limits) as session:
+            return _inspect(session, job)
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise
+        raise BadOutputError(f"the exchange form cannot be read ({error})", file="exchange") from error
+
+
+def _inspect(session: duckdb.DuckDBPyConnection, job: InspectJob) -> Inspection:
+    session.execute(f"CREATE TEMP VIEW x AS SELECT * FROM {files_sql([job.exchange], numbered=True)}")
+    _check_pictures(session)
+    for column in ("boxes", "predictions"):
+        _check_boxes(session, column)
+    pictures, annotated, predicted = session.sql(
+        "SELECT count(*), count(boxes), count(predictions) FROM x"
+    ).fetchall()[0]
+    _write_digests(session, Path(job.digests_path))
+    known = count_known(session, job.assets)
+    return Inspection(
+        pictures=pictures,
+        new_pictures=pictures - known,
+        annotated=annotated,
+        predicted=predicted,
+        boxes=_class_counts(session, "boxes"),
+        prediction_boxes=_class_counts(session, "predictions"),
+    )
+
+
+def _check_pictures(session: duckdb.DuckDBPyConnection) -> None:
+    cases = " ".join(f"WHEN {rule} THEN '{what}'" for rule, what in _PICTURE_RULES)
+    wrong = session.sql(
+        f"SELECT file_row_number, hex(digest), CASE {cases} END AS what FROM x"  # noqa: S608 (constants above)
+        " WHERE what IS NOT NULL LIMIT 1"
+    ).fetchall()
+    if wrong:
+        row, digest, what = wrong[0]
+        raise BadOutputError(f"picture {digest.lower()} {what}", file="exchange", line=row + 1)
+    twice = session.sql("SELECT hex(digest), max(file_row_number) FROM x GROUP BY 1 HAVING count(*) > 1 LIMIT 1")
+    for digest, row in twice.fetchall():
+        raise BadOutputError(f"picture {digest.lower()} comes twice", file="exchange", line=row + 1)
+
+
+def _check_boxes(session: duckdb.DuckDBPyConnection, column: str) -> None:
+    rules = (*_BOX_RULES, ("b.score IS NULL", "no score")) if column == "predictions" else _BOX_RULES
+    cases = " ".join(f"WHEN {rule} THEN '{what}'" for rule, what in rules)
+    wrong = session.sql(
+        f"SELECT file_row_number, CASE {cases} END AS what"  # noqa: S608 (constants above)
+        f" FROM (SELECT file_row_number, width, height, unnest({column}) AS b FROM x) WHERE what IS NOT NULL LIMIT 1"
+    ).fetchall()
+    for row, what in wrong:
+        raise BadOutputError(f"a box in {column} has {what}", file="exchange", line=row + 1)
+
+
+def _class_counts(session: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
+    found: Sequence[Any] = session.sql(
+        f"SELECT b.class_name, count(*) FROM (SELECT unnest({column}) AS b FROM x)"  # noqa: S608 (two constants)
+        f" GROUP BY 1 ORDER BY 1 LIMIT {_NAMES_MANY + 1}"
+    ).fetchall()
+    if len(found) > _NAMES_MANY:
+        raise BadOutputError(f"{column} name more than {_NAMES_MANY} classes", file="exchange")
+    return {name: count for name, count in found if not _check_name(name)}
+
+
+def _check_name(name: str) -> None:
+    if not name.isprintable():
+        raise BadOutputError(f"class name {name!r} holds characters that cannot be printed", file="exchange")
+
+
+def _write_digests(session: duckdb.DuckDBPyConnection, path: Path) -> None:
+    found = session.sql(
+        "SELECT digest FROM x UNION SELECT derived_digest FROM x WHERE derived_digest IS NOT NULL ORDER BY 1"
+    ).to_arrow_reader()
+    with path.open("wb") as stream:
+        for batch in found:
+            stream.write(b"".join(batch.column(0).to_pylist()))
+
+
+def count_known(session: duckdb.DuckDBPyConnection, assets: Sequence[str]) -> int:
+    """Returns how many pictures of ``x`` are in the assets segments."""
+    if not assets:
+        return 0
+    query = f"SELECT count(*) FROM {files_sql(assets)} a JOIN x ON x.digest = a.digest"  # noqa: S608 (our paths)
+    return int(session.sql(query).fetchall()[0][0])

@@ -1,0 +1,102 @@
+"""Processes of our own for heavy work on segments: spawned, bounded in memory, replaced when one dies.
+
+Start the pool before grpc is imported. The processes import nothing of ours beyond this folder and the domain, and load
+DuckDB with their first job.
+"""
+
+import asyncio
+import logging
+import multiprocessing
+import resource
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from lodeworks_controller.errors import ExhaustedError, UnavailableError
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+_LOG = logging.getLogger(__name__)
+_JOBS_PER_PROCESS = 500
+
+
+def _begin(memory_bytes: int) -> None:
+    """Prepares a process: a limit of its own, and no interest in the terminal's Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def _nothing() -> None:
+    """Does nothing; asked once so that a process is there before the first job."""
+
+
+class Pool:
+    """Runs functions with one argument in other processes.
+
+    Args:
+        processes: How many at once.
+        memory_bytes: How much memory each may have; beyond, its job fails and the process stays or is replaced.
+    """
+
+    def __init__(self, *, processes: int = 2, memory_bytes: int = 2 * 1024**3) -> None:
+        self._processes = processes
+        self._memory_bytes = memory_bytes
+        self._executor: ProcessPoolExecutor | None = None
+
+    def start(self) -> "Pool":
+        """Starts the first process and returns once it answers."""
+        self._executor = self._make()
+        self._executor.submit(_nothing).result()
+        return self
+
+    def close(self) -> None:
+        """Ends the processes; jobs that wait are dropped."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+
+    async def run(self, function: Callable[[Job], Answer], job: Job) -> Answer:
+        """Returns what the function answers to the job.
+
+        Raises:
+            ExhaustedError: It wanted more memory than it may have.
+            UnavailableError: The process died; the caller may repeat.
+        """
+        executor = self._executor
+        if executor is None:
+            raise UnavailableError("POOL_CLOSED", "the controller is stopping; repeat in a moment")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, function, job)
+        except BrokenProcessPool as error:
+            self._replace(executor)
+            message = "a process for heavy work died, perhaps for want of memory; repeat"
+            raise UnavailableError("POOL_PROCESS_DIED", message) from error
+        except MemoryError as error:
+            raise _too_big() from error
+        except Exception as error:
+            # DuckDB's own class is not imported here: this module loads before anything heavy.
+            if type(error).__name__ == "OutOfMemoryException":
+                raise _too_big() from error
+            raise
+
+    def _make(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self._processes,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(self._memory_bytes,),
+            max_tasks_per_child=_JOBS_PER_PROCESS,
+        )
+
+    def _replace(self, broken: ProcessPoolExecutor) -> None:
+        if self._executor is broken:
+            _LOG.warning("a process of the pool died; starting another")
+            broken.shutdown(wait=False)
+            self._executor = self._make()
+
+
+def _too_big() -> ExhaustedError:
+    return ExhaustedError("MEMORY_LIMIT", "this needs more memory than the controller gives to one job; raise the limit")

@@ -1,0 +1,102 @@
+"""DuckDB over segments: in memory, opened afresh for each job, under a memory limit."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lodeworks_controller.domain.manifest import ASSETS, BOXES, COUNTS, MEMBERS, PROVENANCE, RECORDS, SIGNALS
+from lodeworks_formats.manifest import SegmentRef
+from lodeworks_formats.segments import (
+    ASSETS_SCHEMA,
+    BOXES_SCHEMA,
+    COUNTS_SCHEMA,
+    MEMBERS_SCHEMA,
+    PROVENANCE_SCHEMA,
+    RECORDS_SCHEMA,
+    SIGNALS_SCHEMA,
+)
+
+SCHEMAS = {
+    ASSETS: ASSETS_SCHEMA,
+    BOXES: BOXES_SCHEMA,
+    COUNTS: COUNTS_SCHEMA,
+    MEMBERS: MEMBERS_SCHEMA,
+    PROVENANCE: PROVENANCE_SCHEMA,
+    RECORDS: RECORDS_SCHEMA,
+    SIGNALS: SIGNALS_SCHEMA,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may use; beyond the memory DuckDB spills into ``scratch``."""
+
+    scratch: str
+    memory_bytes: int = 400 * 1024 * 1024
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A segment and the file that holds it."""
+
+    ref: SegmentRef
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The segments of a version or a prediction set, where a job can read them."""
+
+    segments: tuple[Located, ...]
+
+    def of_kind(self, kind: str) -> tuple[Located, ...]:
+        """Returns the segments of one kind, in the manifest's order."""
+        return tuple(segment for segment in self.segments if segment.ref.kind == kind)
+
+    @property
+    def refs(self) -> tuple[SegmentRef, ...]:
+        """Returns the segments without their places."""
+        return tuple(segment.ref for segment in self.segments)
+
+
+@contextmanager
+def open_session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a connection of its own database, and frees all that it held at the end."""
+    config: dict[str, Any] = {
+        "memory_limit": f"{limits.memory_bytes // (1024 * 1024)}MiB",
+        "threads": limits.threads,
+        "temp_directory": str(Path(limits.scratch) / "spill"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    connection = duckdb.connect(":memory:", config=config)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def files_sql(paths: Sequence[str], *, numbered: bool = False) -> str:
+    """Returns the table function that reads the files; ``numbered`` adds file_row_number."""
+    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    return f"read_parquet([{listed}]{', file_row_number = true' if numbered else ''})"
+
+
+def show(connection: duckdb.DuckDBPyConnection, name: str, segments: Sequence[Located], *, kind: str) -> None:
+    """Makes segments of one kind readable as a view; an empty one when there are none."""
+    if segments:
+        source = files_sql([segment.path for segment in segments])
+        connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS SELECT * FROM {source}')
+    else:
+        connection.register(name, SCHEMAS[kind].empty_table())
+
+
+def table(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """Returns the rows of a query as an Arrow table."""
+    return connection.sql(query).to_arrow_table()
