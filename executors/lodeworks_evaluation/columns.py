@@ -49,6 +49,7 @@ class Columns:
     """
 
     digests: tuple[str, ...]
+    extensions: tuple[str, ...]
     class_names: tuple[str, ...]
     truths: BoxColumns
     predictions: BoxColumns
@@ -97,17 +98,18 @@ def columns(
     Pictures without annotations say nothing about a prediction: they are left out and counted, as are boxes of classes
     that were not asked for and predictions on pictures that are not there.
     """
-    annotated = {picture.digest: picture.boxes for picture in pictures}
-    unannotated = sum(1 for boxes in annotated.values() if boxes is None)
-    digests = tuple(sorted(digest for digest, boxes in annotated.items() if boxes is not None))
+    seen = {picture.digest: (picture.boxes, picture.extension) for picture in pictures}
+    unannotated = sum(1 for boxes, _ in seen.values() if boxes is None)
+    digests = tuple(sorted(digest for digest, (boxes, _) in seen.items() if boxes is not None))
     positions = {name: index for index, name in enumerate(class_names)}
     truth_rows, prediction_rows = _Rows(positions), _Rows(positions)
     for index, digest in enumerate(digests):
-        truth_rows.add(index, annotated[digest] or ())
+        truth_rows.add(index, seen[digest][0] or ())
         prediction_rows.add(index, predictions.get(digest, ()))
     truths, predicted = truth_rows.columns(), prediction_rows.columns()
     return Columns(
         digests=digests,
+        extensions=tuple(seen[digest][1] for digest in digests),
         class_names=tuple(class_names),
         truths=truths.take(np.lexsort((truths.crowd, truths.class_index, truths.picture))),
         predictions=predicted.take(np.lexsort((-predicted.score, predicted.class_index, predicted.picture))),

@@ -32,6 +32,7 @@ _ABOUT = b"lodeworks.about"
 _SCHEMA = pa.schema(
     [
         pa.field("digest", pa.binary(32), nullable=False),
+        pa.field("extension", pa.string(), nullable=False),
         pa.field("kind", pa.int8(), nullable=False),
         pa.field("class_index", pa.int32(), nullable=False),
         pa.field("score", pa.float64(), nullable=False),
@@ -60,6 +61,7 @@ def match_table(columns: Columns, matching: Matching) -> pa.Table:
     links = np.concatenate([_shifted(matching.truth_match, count), matching.prediction_match], axis=1)
     values = [
         digests.take(pa.array(position)),
+        pa.array(columns.extensions, pa.string()).take(pa.array(position)),
         np.repeat(np.array([TRUTH, PREDICTION], np.int8), [count, len(predictions)]),
         np.concatenate([truths.class_index, predictions.class_index]),
         np.concatenate([truths.score, predictions.score]),
@@ -88,7 +90,12 @@ def _shifted(links: NDArray[np.int64], by: int) -> NDArray[np.int64]:
 def write_match_table(target: Path | BinaryIO, table: pa.Table) -> None:
     """Writes the table as Parquet; the same table gives the same bytes."""
     pq.write_table(
-        table, target, compression="zstd", use_dictionary=["digest"], store_schema=True, write_statistics=False
+        table,
+        target,
+        compression="zstd",
+        use_dictionary=["digest", "extension"],
+        store_schema=True,
+        write_statistics=False,
     )
 
 
