@@ -1,0 +1,267 @@
+"""Content by sha256, and who may see which of it."""
+
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionDeniedError
+from lodeworks_controller.service.store import Store
+
+READ_BYTES: Final = 512 * 1024
+"""Bytes per piece of a read."""
+
+BATCH_BYTES: Final = 1 << 20
+"""What one batch may hold together."""
+
+FIND_AT_ONCE: Final = 10_000
+"""Digests that one FindMissing may name."""
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored blob: its sha256 in hex and its length."""
+
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the bytes of a blob lie: a range of a file. Nobody outside the store builds a path from a digest."""
+
+    path: Path
+    offset: int
+    size_bytes: int
+
+
+class BlobWrite(Protocol):
+    """One blob being written, from where an earlier try ended."""
+
+    @property
+    def committed_bytes(self) -> int:
+        """How much is there."""
+        ...
+
+    async def append(self, offset: int, data: bytes) -> None:
+        """Adds bytes; what is there already is skipped, bytes before the offset that are missing raise GapError.
+
+        Raises ExhaustedError DISK_FULL, InvalidError BLOB_TOO_LONG.
+        """
+        ...
+
+    async def commit(self) -> Blob:
+        """Checks the whole and puts it in place, durably; raises InvalidError DIGEST_MISMATCH and forgets it."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Keeps content by sha256. What it answered is durable."""
+
+    async def find_missing(self, digests: Iterable[str]) -> set[str]:
+        """Returns those that are not stored."""
+        ...
+
+    async def locate(self, digest: str) -> Location:
+        """Returns where a blob lies, or raises NotFoundError BLOB_NOT_FOUND."""
+        ...
+
+    async def put_bytes(self, data: bytes) -> Blob:
+        """Stores bytes."""
+        ...
+
+    async def put_many(self, contents: Sequence[bytes], *, digests: Sequence[str] | None = None) -> list[Blob]:
+        """Stores several at once, with one sync: all of them, or none.
+
+        Given digests are compared first: InvalidError DIGEST_MISMATCH. Raises ExhaustedError DISK_FULL.
+        """
+        ...
+
+    async def put_file(self, path: Path, *, move: bool = False) -> Blob:
+        """Stores a file; moving needs no second copy where the store is on the same filesystem."""
+        ...
+
+    async def read(self, digest: str, *, offset: int = 0, limit: int = 0) -> bytes:
+        """Returns bytes from an offset, at most limit (0 = to the end), or raises NotFoundError BLOB_NOT_FOUND."""
+        ...
+
+    def begin_write(self, digest: str, *, size_bytes: int, owner: str) -> AbstractAsyncContextManager[BlobWrite]:
+        """Goes on with the owner's write of a blob, or begins it; one that is left uncommitted waits to go on.
+
+        A second write of the same owner and digest takes over from the first, which then fails with
+        ConflictError WRITE_SUPERSEDED.
+        """
+        ...
+
+    async def written_bytes(self, digest: str, *, owner: str) -> int:
+        """Returns how much of an owner's unfinished write is there; 0 when there is none."""
+        ...
+
+
+class BlobRows(Protocol):
+    """Which scopes refer to which blobs, as one transaction sees it.
+
+    A scope is ``project:<id>``, ``task:<id>`` or ``device:<id>``. A blob that no scope refers to is collected after a
+    grace.
+    """
+
+    async def reference(self, scope: str, digests: Iterable[str]) -> None:
+        """Notes that a scope refers to the blobs; harmless when it does already."""
+        ...
+
+    async def referenced(self, scope: str, digests: Iterable[str]) -> set[str]:
+        """Returns those of the digests that the scope refers to."""
+        ...
+
+    async def release(self, scope: str, digests: Iterable[str] | None = None) -> None:
+        """Drops references of a scope; all of them when no digests are given."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one caller may touch: reads look in each of the scopes, writes belong to one (None = may not write)."""
+
+    readable: tuple[str, ...]
+    writable: str | None
+
+
+def project_scope(project_id: str) -> str:
+    """Returns the scope of a project's content."""
+    return f"project:{project_id}"
+
+
+def task_scope(task_id: str) -> str:
+    """Returns the scope of a task's inputs and outputs."""
+    return f"task:{task_id}"
+
+
+def device_scope(device_id: str) -> str:
+    """Returns the scope of what a device's document names."""
+    return f"device:{device_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteState:
+    """How far a write has come."""
+
+    committed_bytes: int
+    complete: bool
+
+
+class ContentService:
+    """Moves content for callers whose scope was already found."""
+
+    def __init__(self, store: Store, blobs: BlobStore) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    async def find_missing(self, scope: Scope, digests: Sequence[str]) -> list[str]:
+        """Returns those that must be sent: not stored, or not the scope's, as a digest is no key to others' content."""
+        if len(digests) > FIND_AT_ONCE:
+            raise InvalidError("TOO_MANY", f"ask for at most {FIND_AT_ONCE:,} digests at once", field="digests")
+        visible = await self._visible(scope, [check_digest(digest) for digest in digests])
+        absent = await self._blobs.find_missing(visible)
+        return [digest for digest in dict.fromkeys(digests) if digest not in visible or digest in absent]
+
+    async def put(self, scope: Scope, contents: Sequence[tuple[str, bytes]]) -> None:
+        """Stores small blobs, all or none, each under the digest that the caller says it has."""
+        owner = _writable(scope)
+        if sum(len(data) for _, data in contents) > BATCH_BYTES:
+            raise InvalidError(
+                "BATCH_TOO_LARGE", "a batch holds at most 1 MiB; send the rest in another", field="blobs"
+            )
+        digests = [check_digest(digest) for digest, _ in contents]
+        await self._blobs.put_many([data for _, data in contents], digests=digests)
+        await self._refer(owner, digests)
+
+    async def write(
+        self, scope: Scope, digest: str, *, size_bytes: int, pieces: AsyncIterator[tuple[int, bytes]]
+    ) -> WriteState:
+        """Takes the pieces (offset, bytes) of one blob; a whole one is checked and in place when this returns."""
+        owner = _writable(scope)
+        check_digest(digest)
+        if size_bytes < 0:
+            raise InvalidError("SIZE_INVALID", "a blob has a size of 0 bytes or more", field="size_bytes")
+        async with self._blobs.begin_write(digest, size_bytes=size_bytes, owner=owner) as writing:
+            async for offset, data in pieces:
+                await writing.append(offset, data)
+            if writing.committed_bytes < size_bytes:
+                return WriteState(writing.committed_bytes, complete=False)
+            await writing.commit()
+        await self._refer(owner, [digest])
+        return WriteState(size_bytes, complete=True)
+
+    async def write_state(self, scope: Scope, digest: str) -> WriteState:
+        """Returns how far the scope's write of a blob has come."""
+        owner = _writable(scope)
+        if not await self.find_missing(scope, [digest]):
+            location = await self._blobs.locate(digest)
+            return WriteState(location.size_bytes, complete=True)
+        return WriteState(await self._blobs.written_bytes(digest, owner=owner), complete=False)
+
+    async def size_bytes(self, scope: Scope, digest: str) -> int:
+        """Returns the length of a blob of the scope, or raises NotFoundError BLOB_NOT_FOUND."""
+        if not await self._visible(scope, [check_digest(digest)]):
+            raise NotFoundError("BLOB_NOT_FOUND", f"there is no content {digest} in this scope", digest=digest)
+        return (await self._blobs.locate(digest)).size_bytes
+
+    async def read(
+        self, scope: Scope, digest: str, *, offset: int, limit: int
+    ) -> AsyncIterator[tuple[int, bytes, int]]:
+        """Yields (offset, bytes, length of the whole) from an offset on; a limit of 0 means to the end."""
+        if offset < 0 or limit < 0:
+            raise InvalidError("RANGE_INVALID", "offset and limit are 0 or more", field="offset")
+        size_bytes = await self.size_bytes(scope, digest)
+        end = size_bytes if limit == 0 else min(size_bytes, offset + limit)
+        while offset < end:
+            data = await self._blobs.read(digest, offset=offset, limit=min(READ_BYTES, end - offset))
+            yield offset, data, size_bytes
+            offset += len(data)
+
+    async def read_batch(self, scope: Scope, digests: Sequence[str]) -> list[tuple[str, bytes]]:
+        """Returns whole small blobs in the order asked for, as many as fit in one batch; at least the first.
+
+        Raises NotFoundError BLOB_NOT_FOUND, InvalidError BLOB_TOO_LARGE for a first one that needs a Read.
+        """
+        batch = list[tuple[str, bytes]]()
+        total_bytes = 0
+        for digest in digests:
+            size_bytes = await self.size_bytes(scope, digest)
+            if size_bytes > BATCH_BYTES and not batch:
+                raise InvalidError(
+                    "BLOB_TOO_LARGE", f"content {digest} is larger than 1 MiB; use Read", field="digests"
+                )
+            total_bytes += size_bytes
+            if total_bytes > BATCH_BYTES:
+                break
+            batch.append((digest, await self._blobs.read(digest)))
+        return batch
+
+    async def _visible(self, scope: Scope, digests: Sequence[str]) -> set[str]:
+        visible = set[str]()
+        async with self._store.snapshot() as tx:
+            for readable in scope.readable:
+                visible |= await tx.blobs.referenced(readable, digests)
+        return visible
+
+    async def _refer(self, owner: str, digests: Sequence[str]) -> None:
+        async with self._store.transaction() as tx:
+            await tx.blobs.reference(owner, digests)
+
+
+def check_digest(digest: str) -> str:
+    """Returns the digest if it is one: 64 lower-case hex digits."""
+    if _DIGEST.fullmatch(digest) is None:
+        raise InvalidError("DIGEST_INVALID", "a digest is a sha256 in 64 lower-case hex digits", field="digest")
+    return digest
+
+
+def _writable(scope: Scope) -> str:
+    if scope.writable is None:
+        raise PermissionDeniedError("ROLE_TOO_LOW", "this scope may be read only; ask an owner for the role of editor")
+    return scope.writable

@@ -1,0 +1,131 @@
+"""One blob on its way into the disk store."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lodeworks_controller.errors import ConflictError, GapError, InvalidError
+from lodeworks_controller.service.content import Blob
+from lodeworks_controller.storage.blobs.folder import full_disk_as_refusal, sync_file, sync_folder
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hasher
+    from io import FileIO
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class UnfinishedWrite:
+    """A part file that grows; its digest is computed along the way.
+
+    Args:
+        part: The part file, which outlives this write unless it is committed.
+        path: Where the whole goes.
+        digest: sha256 that the whole must have.
+        size_bytes: Length of the whole.
+    """
+
+    def __init__(self, part: Path, path: Path, *, digest: str, size_bytes: int) -> None:
+        self._part = part
+        self._path = path
+        self._digest = digest
+        self._size_bytes = size_bytes
+        self._file: FileIO | None = None
+        self._hasher: Hasher = hashlib.sha256()
+        self._committed_bytes = 0
+        self._superseded = False
+        self._busy = asyncio.Lock()
+
+    @property
+    def committed_bytes(self) -> int:
+        """How much is there."""
+        return self._committed_bytes
+
+    def open(self) -> None:
+        """Opens what an earlier try left and hashes it again; longer than the whole, it is worthless. Blocks."""
+        file = self._part.open("a+b", buffering=0)
+        file.seek(0)
+        while chunk := file.read(_CHUNK_BYTES):
+            self._hasher.update(chunk)
+        self._committed_bytes = file.tell()
+        if self._committed_bytes > self._size_bytes:
+            file.truncate(0)
+            self._hasher, self._committed_bytes = hashlib.sha256(), 0
+        self._file = file
+
+    async def append(self, offset: int, data: bytes) -> None:
+        """Adds bytes; what is there already is skipped, missing bytes before the offset raise GapError."""
+        async with self._busy:
+            self._require_open()
+            if offset > self._committed_bytes or offset < 0:
+                raise GapError(
+                    "WRITE_GAP",
+                    f"bytes {self._committed_bytes} to {offset} are missing; go on from {self._committed_bytes}",
+                    committed_bytes=self._committed_bytes,
+                    committed_size=self._committed_bytes,
+                )
+            fresh = data[self._committed_bytes - offset :]
+            if self._committed_bytes + len(fresh) > self._size_bytes:
+                raise InvalidError(
+                    "BLOB_TOO_LONG", f"more bytes came than the {self._size_bytes} that were declared", field="data"
+                )
+            if fresh:
+                await asyncio.to_thread(self._add, fresh)
+
+    async def commit(self) -> Blob:
+        """Checks the whole and puts it in place, durably; a wrong one is forgotten."""
+        async with self._busy:
+            self._require_open()
+            digest = self._hasher.hexdigest()
+            if self._committed_bytes != self._size_bytes or digest != self._digest:
+                await asyncio.to_thread(self._forget)
+                raise InvalidError(
+                    "DIGEST_MISMATCH", f"the bytes sent as {self._digest} have digest {digest}; send them again"
+                )
+            await asyncio.to_thread(self._publish)
+        return Blob(digest, self._size_bytes)
+
+    async def supersede(self) -> None:
+        """Ends this write in favour of a newer one; what is there stays for it."""
+        self._superseded = True
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets go of the part file, which stays."""
+        async with self._busy:
+            if self._file is not None:
+                file, self._file = self._file, None
+                await asyncio.to_thread(file.close)
+
+    def _require_open(self) -> None:
+        if self._superseded or self._file is None:
+            raise ConflictError("WRITE_SUPERSEDED", "another write of the same content took over; leave it to that one")
+
+    def _add(self, data: bytes) -> None:
+        assert self._file is not None
+        try:
+            with full_disk_as_refusal():
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except Exception:
+            # Part of it may stand in the file: what the hasher knows and what the file holds would differ.
+            self._forget()
+            raise
+        self._hasher.update(data)
+        self._committed_bytes += len(data)
+
+    def _publish(self) -> None:
+        assert self._file is not None
+        with full_disk_as_refusal():
+            sync_file(self._part)
+            self._part.chmod(0o444)
+            self._part.rename(self._path)
+            sync_folder(self._path.parent)
+
+    def _forget(self) -> None:
+        self._part.unlink(missing_ok=True)
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
