@@ -1,0 +1,1 @@
+"""The blocking client, one file per noun; generated from `lodeworks.resources`."""

@@ -1,0 +1,48 @@
+"""A folder becomes one archive on the way to the server."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lodeworks.errors import InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def archive_of(path: Path) -> Iterator[Path]:
+    """Yields a file that holds the source: the file itself, or a tar of the folder.
+
+    The tar depends on names and contents alone, so that the same folder is the same blob and an interrupted upload
+    goes on where it stopped. Symbolic links are left out.
+
+    Raises:
+        InvalidError: The source is not there, or an empty folder.
+    """
+    if not path.exists():
+        raise InvalidError(f"{path} is not there; name a zip file or a folder", reason="SOURCE_INVALID")
+    if path.is_file():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="lodeworks-") as folder:
+        archive = Path(folder) / "source.tar"
+        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            for file in sorted(path.rglob("*")):
+                if file.is_file() and not file.is_symlink():
+                    tar.add(file, arcname=file.relative_to(path).as_posix(), recursive=False, filter=_plain)
+            if not tar.getmembers():
+                raise InvalidError(f"the folder {path} holds no files; name one with pictures", reason="SOURCE_INVALID")
+        yield archive
+
+
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    info.mtime = 0
+    info.mode = 0o644
+    return info

@@ -1,0 +1,1 @@
+"""The asyncio client, one file per noun; `lodeworks.blocking` is generated from it."""

@@ -1,0 +1,363 @@
+"""Datasets and their versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lodeworks.api.dataset.v1 import dataset_pb2 as pb
+from lodeworks.api.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
+from lodeworks.connection import AsyncConnection, new_request_id
+from lodeworks.folder import archive_of
+from lodeworks.resources.paging import pages
+from lodeworks.resources.task import AsyncTask, done, task_of
+from lodeworks.settings import settings_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from lodeworks.api.task.v1.task_pb2 import Task as TaskData
+
+
+class AsyncDatasetVersion:
+    """One immutable version of a dataset.
+
+    Args:
+        connection: Where it lives.
+        project: Id of its project.
+        data: What the server says of it.
+    """
+
+    def __init__(self, connection: AsyncConnection, project: str, data: pb.DatasetVersion) -> None:
+        self._connection = connection
+        self._project = project
+        self.data = data
+
+    @property
+    def id(self) -> str:
+        """Returns the id."""
+        return self.data.id
+
+    @property
+    def name(self) -> str:
+        """Returns the full name, such as ``cells@3``."""
+        return self.data.name
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+        return self.data.picture_count
+
+    def __repr__(self) -> str:
+        """Returns one line for people."""
+        return f"<{self.name}: {self.data.picture_count} pictures, {self.data.box_count} boxes>"
+
+    async def stats(self, class_names: Sequence[str] = ()) -> pb.DatasetStats:
+        """Counts the version by class; all classes unless some are named."""
+        request = pb.GetStatsRequest(project=self._project, dataset=self.id, class_names=class_names)
+        response: pb.GetStatsResponse = await self._connection.call(DatasetServiceStub, "GetStats", request)
+        return response.stats
+
+    async def pictures(
+        self, *, where: pb.Filter | None = None, prediction_set_id: str = "", page_size: int = 200
+    ) -> AsyncIterator[pb.Picture]:
+        """Yields the pictures with their boxes, page by page.
+
+        Args:
+            where: Only those that pass.
+            prediction_set_id: Predictions to show beside.
+            page_size: Pictures per call.
+        """
+        request = pb.ListPicturesRequest(
+            project=self._project,
+            dataset=self.id,
+            filter=where,
+            prediction_set_id=prediction_set_id,
+            page_size=page_size,
+        )
+        async for picture in pages(self._connection, DatasetServiceStub, "ListPictures", request, items="pictures"):
+            yield picture
+
+    async def picture_bytes(self, picture: pb.Picture) -> bytes:
+        """Returns the file of one picture; for many, export the version."""
+        return await self._connection.read_blob(self._project, picture.digest)
+
+    async def report(self) -> Mapping[str, Any]:
+        """Returns the report of the import that made this version."""
+        request = pb.GetImportReportRequest(project=self._project, version=self.id)
+        response: pb.GetImportReportResponse = await self._connection.call(
+            DatasetServiceStub, "GetImportReport", request
+        )
+        document: Mapping[str, Any] = json.loads(response.report_json or b"{}")
+        return document
+
+    async def filter(self, where: pb.Filter, *, to: str = "", dry_run: bool = False) -> AsyncTask[AsyncDatasetVersion]:
+        """Makes a version with the pictures that the condition lets pass."""
+        request = pb.FilterDatasetRequest(
+            project=self._project, dataset=self.id, filter=where, to=to, dry_run=dry_run, request_id=new_request_id()
+        )
+        response: pb.FilterDatasetResponse = await self._connection.call(DatasetServiceStub, "FilterDataset", request)
+        return self._done(response.version)
+
+    async def merge(
+        self, others: Sequence[AsyncDatasetVersion], *, strategy: str = "newest", to: str = ""
+    ) -> AsyncTask[AsyncDatasetVersion]:
+        """Makes a version with the pictures of this one and the others.
+
+        Args:
+            others: What to add.
+            strategy: Who wins where annotations differ: newest, host, guest or stop.
+            to: Name of the dataset that gets the version; empty = this one's.
+        """
+        request = pb.MergeDatasetsRequest(
+            project=self._project,
+            datasets=[self.id, *(other.id for other in others)],
+            strategy=pb.MergeStrategy.Value(f"MERGE_STRATEGY_{strategy.upper()}"),
+            to=to,
+            request_id=new_request_id(),
+        )
+        response: pb.MergeDatasetsResponse = await self._connection.call(DatasetServiceStub, "MergeDatasets", request)
+        return self._done(response.version)
+
+    async def exclude(self, without: Sequence[AsyncDatasetVersion], *, to: str = "") -> AsyncTask[AsyncDatasetVersion]:
+        """Makes a version without the pictures of others."""
+        request = pb.ExcludeDatasetRequest(
+            project=self._project,
+            dataset=self.id,
+            without=[other.id for other in without],
+            to=to,
+            request_id=new_request_id(),
+        )
+        response: pb.ExcludeDatasetResponse = await self._connection.call(DatasetServiceStub, "ExcludeDataset", request)
+        return self._done(response.version)
+
+    async def sample(
+        self, *, count: int = 0, share: float = 0.0, seed: int = 0, to: str = ""
+    ) -> AsyncTask[AsyncDatasetVersion]:
+        """Makes a version with a count or a share (0 to 1) of the pictures, drawn with a seed."""
+        request = pb.SampleDatasetRequest(
+            project=self._project,
+            dataset=self.id,
+            count=count,
+            share=share,
+            seed=seed,
+            to=to,
+            request_id=new_request_id(),
+        )
+        response: pb.SampleDatasetResponse = await self._connection.call(DatasetServiceStub, "SampleDataset", request)
+        return self._done(response.version)
+
+    async def split(self, parts: Mapping[str, float], *, seed: int = 0) -> AsyncTask[tuple[AsyncDatasetVersion, ...]]:
+        """Makes several versions that share no picture.
+
+        Args:
+            parts: Name of a dataset → its weight; the share is the weight over the sum of all.
+            seed: The same seed splits the same way.
+        """
+        request = pb.SplitDatasetRequest(
+            project=self._project,
+            dataset=self.id,
+            parts=[pb.SplitPart(to=to, weight=weight) for to, weight in parts.items()],
+            seed=seed,
+            request_id=new_request_id(),
+        )
+        response: pb.SplitDatasetResponse = await self._connection.call(DatasetServiceStub, "SplitDataset", request)
+        made = tuple(AsyncDatasetVersion(self._connection, self._project, data) for data in response.versions)
+        return done(self._connection, made)
+
+    async def mine(
+        self,
+        *,
+        top_k: int,
+        model: str = "",
+        strategy: str = "",
+        to: str = "",
+        executor: str = "",
+        settings: Mapping[str, Any] | None = None,
+    ) -> AsyncTask[AsyncDatasetVersion]:
+        """Chooses the pictures most worth labelling.
+
+        Args:
+            top_k: How many.
+            model: ``name@3:stage``; empty for strategies that need none.
+            strategy: Empty = the executor's default.
+            to: Name of the dataset that gets the version.
+            executor: Empty = the built-in one.
+            settings: Settings of the executor.
+        """
+        request = pb.MineDatasetRequest(
+            project=self._project,
+            dataset=self.id,
+            model=model,
+            strategy=strategy,
+            top_k=top_k,
+            to=to,
+            executor=executor,
+            settings_yaml=settings_yaml(settings),
+            request_id=new_request_id(),
+        )
+        response: pb.MineDatasetResponse = await self._connection.call(DatasetServiceStub, "MineDataset", request)
+        return await task_of(self._connection, response.task_id, self._made)
+
+    async def export(
+        self,
+        out: Path | str,
+        *,
+        format: str = "voc",
+        with_pictures: bool = True,
+    ) -> AsyncTask[Path]:
+        """Writes the version into a zip file: ``voc``, ``coco`` or ``yolo``."""
+        request = pb.ExportDatasetRequest(
+            project=self._project,
+            dataset=self.id,
+            format=pb.AnnotationFormat.Value(f"ANNOTATION_FORMAT_{format.upper()}"),
+            without_pictures=not with_pictures,
+            request_id=new_request_id(),
+        )
+        response: pb.ExportDatasetResponse = await self._connection.call(DatasetServiceStub, "ExportDataset", request)
+        path = Path(out)
+
+        async def fetch(task: TaskData) -> Path:
+            digest, _, size_bytes = task.result.id.partition(":")
+            await self._connection.download(self._project, digest, path, size_bytes=int(size_bytes))
+            return path
+
+        return await task_of(self._connection, response.task_id, fetch)
+
+    async def _made(self, task: TaskData) -> AsyncDatasetVersion:
+        return await AsyncDatasets(self._connection, self._project).get(task.result.id)
+
+    def _done(self, data: pb.DatasetVersion) -> AsyncTask[AsyncDatasetVersion]:
+        return done(self._connection, AsyncDatasetVersion(self._connection, self._project, data))
+
+
+class AsyncDatasets:
+    """The datasets of a project.
+
+    Args:
+        connection: Where they live.
+        project: Name or id of the project.
+    """
+
+    def __init__(self, connection: AsyncConnection, project: str) -> None:
+        self._connection = connection
+        self._project = project
+
+    async def import_from(
+        self,
+        source: Path | str,
+        *,
+        to: str,
+        format: str = "auto",
+        unknown_classes: str = "stop",
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> AsyncTask[AsyncDatasetVersion]:
+        """Makes a version from a zip file or a folder.
+
+        Args:
+            source: The zip file or folder; it is uploaded first, and the upload resumes.
+            to: Name of the dataset that gets the version.
+            format: auto, voc, coco or yolo.
+            unknown_classes: stop, ignore or add.
+            dry_run: True makes only the report.
+            progress: Called with the bytes uploaded so far.
+
+        Raises:
+            InvalidError: The source is not there.
+        """
+        path = Path(source)
+        with archive_of(path) as archive:
+            blob = await self._connection.hash_file(archive)
+            await self._connection.upload(self._project, [blob], progress=progress)
+        request = pb.ImportDatasetRequest(
+            project=self._project,
+            to=to,
+            source=pb.ImportSource(blob_digest=blob.digest, name=path.name),
+            format=pb.ANNOTATION_FORMAT_UNSPECIFIED
+            if format == "auto"
+            else pb.AnnotationFormat.Value(f"ANNOTATION_FORMAT_{format.upper()}"),
+            unknown_classes=pb.UnknownClasses.Value(f"UNKNOWN_CLASSES_{unknown_classes.upper()}"),
+            dry_run=dry_run,
+            request_id=new_request_id(),
+        )
+        response: pb.ImportDatasetResponse = await self._connection.call(DatasetServiceStub, "ImportDataset", request)
+        return await task_of(self._connection, response.task_id, self._made)
+
+    async def generate(
+        self, *, to: str, count: int, seed: int = 0, settings: Mapping[str, Any] | None = None
+    ) -> AsyncTask[AsyncDatasetVersion]:
+        """Makes a version of made pictures, to try things on."""
+        request = pb.GenerateDatasetRequest(
+            project=self._project,
+            to=to,
+            count=count,
+            seed=seed,
+            settings_yaml=settings_yaml(settings),
+            request_id=new_request_id(),
+        )
+        response: pb.GenerateDatasetResponse = await self._connection.call(
+            DatasetServiceStub, "GenerateDataset", request
+        )
+        return await task_of(self._connection, response.task_id, self._made)
+
+    async def report(self, *, task_id: str = "", version: str = "") -> pb.GetImportReportResponse:
+        """Returns what an import did with every file, by its task or its version."""
+        request = pb.GetImportReportRequest(project=self._project, version=version, task_id=task_id)
+        response: pb.GetImportReportResponse = await self._connection.call(
+            DatasetServiceStub, "GetImportReport", request
+        )
+        return response
+
+    async def get(self, name: str) -> AsyncDatasetVersion:
+        """Returns a version: ``name@3``, ``name`` for the newest that is ready, or an id. Raises NotFoundError."""
+        response: pb.GetDatasetResponse = await self._connection.call(
+            DatasetServiceStub,
+            "GetDataset",
+            pb.GetDatasetRequest(project=self._project, dataset=name),
+        )
+        return AsyncDatasetVersion(self._connection, self._project, response.version)
+
+    async def list(self, *, hidden: bool = False) -> AsyncIterator[pb.Dataset]:
+        """Yields the datasets with their newest versions, sorted by name."""
+        request = pb.ListDatasetsRequest(project=self._project, include_hidden=hidden)
+        async for dataset in pages(self._connection, DatasetServiceStub, "ListDatasets", request, items="datasets"):
+            yield dataset
+
+    async def history(self, name: str) -> AsyncIterator[AsyncDatasetVersion]:
+        """Yields all versions of a dataset, newest first."""
+        request = pb.ListVersionsRequest(project=self._project, dataset=name)
+        async for version in pages(self._connection, DatasetServiceStub, "ListVersions", request, items="versions"):
+            yield AsyncDatasetVersion(self._connection, self._project, version)
+
+    async def prediction_sets(self, name: str) -> AsyncIterator[pb.PredictionSet]:
+        """Yields the prediction sets of a version, newest first."""
+        request = pb.ListPredictionSetsRequest(project=self._project, dataset=name)
+        async for prediction_set in pages(
+            self._connection, DatasetServiceStub, "ListPredictionSets", request, items="prediction_sets"
+        ):
+            yield prediction_set
+
+    async def copy(self, source: str, *, from_project: str, to: str = "") -> AsyncDatasetVersion:
+        """Copies a version of another project into this one, at no cost."""
+        request = pb.CopyDatasetRequest(
+            project=self._project, source_project=from_project, dataset=source, to=to, request_id=new_request_id()
+        )
+        response: pb.CopyDatasetResponse = await self._connection.call(DatasetServiceStub, "CopyDataset", request)
+        return AsyncDatasetVersion(self._connection, self._project, response.version)
+
+    async def rename(self, name: str, new_name: str) -> pb.Dataset:
+        """Gives a dataset another name. Raises ExistsError."""
+        request = pb.RenameDatasetRequest(
+            project=self._project, dataset=name, name=new_name, request_id=new_request_id()
+        )
+        response: pb.RenameDatasetResponse = await self._connection.call(DatasetServiceStub, "RenameDataset", request)
+        return response.dataset
+
+    async def delete(self, name: str) -> None:
+        """Deletes a version (``name@3``) or a dataset with all of its versions (``name``)."""
+        request = pb.DeleteDatasetRequest(project=self._project, dataset=name, request_id=new_request_id())
+        await self._connection.call(DatasetServiceStub, "DeleteDataset", request)
+
+    async def _made(self, task: TaskData) -> AsyncDatasetVersion:
+        return await self.get(task.result.id)
