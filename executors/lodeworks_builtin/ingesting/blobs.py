@@ -1,0 +1,24 @@
+"""The folder of picture blobs that an executor leaves: each file named by the sha256 of its bytes."""
+
+import hashlib
+from pathlib import Path
+
+
+class BlobFolder:
+    """Writes blobs once each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> str:
+        """Writes a blob, unless it is there, and returns its digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.put_as(digest, data)
+        return digest
+
+    def put_as(self, digest: str, data: bytes) -> None:
+        """Writes a blob whose digest is known."""
+        path = self._folder / digest
+        if not path.exists():
+            path.write_bytes(data)

@@ -1,0 +1,203 @@
+"""One pass over the pictures of a source, and what identical files add to each other."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from lodeworks_formats.errors import FormatError
+from lodeworks_formats.picture_header import PictureHeader, probe_picture
+from lodeworks_formats.pictures import Picture
+from lodeworks_formats.task_inputs import IngestOptions
+
+from lodeworks_builtin.ingesting.blobs import BlobFolder
+from lodeworks_builtin.ingesting.labels import Labels, voc_predictions, voc_truth
+from lodeworks_builtin.ingesting.layout import Candidate, Layout
+from lodeworks_builtin.ingesting.meta import read_prediction_model, read_splits
+from lodeworks_builtin.ingesting.report import (
+    ACCEPTED,
+    ANNOTATIONS,
+    MERGED,
+    NOTED,
+    PICTURES,
+    PREDICTIONS,
+    IngestReport,
+)
+from lodeworks_builtin.ingesting.source import Entry, Source
+from lodeworks_builtin.ingesting.upright import check_decodes, needs_upright_copy, upright_copy
+
+Progress = Callable[[float], None]
+
+
+@dataclass(slots=True)
+class Merge:
+    """What later files with the same bytes add to the first one: names, and labels that it did not have."""
+
+    names: list[str] = field(default_factory=list)
+    truth: Labels | None = None
+    predictions: Labels | None = None
+
+
+@dataclass(slots=True)
+class _First:
+    """The first file of a digest, and hashes of its labels (None without)."""
+
+    file: str
+    truth: int | None
+    predictions: int | None
+
+
+class Importer:
+    """One pass over the pictures of a source."""
+
+    def __init__(
+        self, source: Source, layout: Layout, *, blobs: BlobFolder, options: IngestOptions, report: IngestReport
+    ) -> None:
+        self.merges: dict[str, Merge] = {}
+        self._source = source
+        self._layout = layout
+        self._blobs = blobs
+        self._options = options
+        self._report = report
+        self._first: dict[bytes, _First] = {}
+        self._has_truth = any(candidate.truth for candidate in layout.candidates)
+        self._splits = read_splits(source, layout, report)
+        report.prediction_model = read_prediction_model(source, layout, report)
+
+    def report_strays(self) -> None:
+        """Reports every file that no picture brings along."""
+        for entry, predicted in self._layout.orphans:
+            kind = PREDICTIONS if predicted else ANNOTATIONS
+            message = "there is no picture of this name"
+            self._report.reject(kind, entry.name, reason="ANNOTATION_WITHOUT_PICTURE", message=message)
+        for entry, message, kind in self._layout.misplaced:
+            self._report.reject(kind, entry.name, reason="WRONG_FORMAT", message=message)
+        for entry, message, kind in self._layout.duplicates:
+            self._report.reject(kind, entry.name, reason="DUPLICATE_NAME", message=message)
+        for _ in self._layout.others:
+            self._report.other()
+
+    def pictures(self, progress: Progress) -> Iterator[Picture]:
+        """Yields each different picture once, in the order of the source."""
+        total, told = len(self._layout.candidates), 0
+        for index, candidate in enumerate(self._layout.candidates):
+            if (percent := index * 100 // total) > told:
+                told = percent
+                progress(percent / 100)
+            picture = self._take(candidate)
+            if picture is not None:
+                yield picture
+
+    def merged(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        """Yields the pictures with what identical ones add."""
+        for picture in pictures:
+            merge = self.merges.get(picture.digest)
+            if merge is None:
+                yield picture
+                continue
+            truth, predictions = merge.truth, merge.predictions
+            yield replace(
+                picture,
+                names=(*picture.names, *merge.names),
+                boxes=picture.boxes if truth is None else truth.boxes,
+                tags=picture.tags if truth is None else truth.tags,
+                predictions=picture.predictions if predictions is None else predictions.boxes,
+            )
+
+    def _take(self, candidate: Candidate) -> Picture | None:
+        try:
+            data = self._source.read(candidate.picture)
+            header = probe_picture(data, max_pixels=self._options.max_pixels)
+            if self._options.decode:
+                check_decodes(data)
+            digest = hashlib.sha256(data)
+            first = self._first.get(digest.digest())
+            derived = upright_copy(data, header) if first is None and needs_upright_copy(header) else None
+        except FormatError as error:
+            self._refuse(candidate, error)
+            return None
+        truth = self._labels(candidate.truth, header, kind=ANNOTATIONS)
+        predictions = self._labels(candidate.predictions, header, kind=PREDICTIONS)
+        if first is not None:
+            self._merge(digest.hexdigest(), candidate, first, truth=truth, predictions=predictions)
+            return None
+        self._first[digest.digest()] = _First(candidate.picture.name, _hash(truth), _hash(predictions))
+        self._blobs.put_as(digest.hexdigest(), data)
+        self._report.file(PICTURES, ACCEPTED)
+        self._report.size_bytes += len(data)
+        self._accept_labels(candidate.truth, truth, kind=ANNOTATIONS)
+        self._accept_labels(candidate.predictions, predictions, kind=PREDICTIONS)
+        if candidate.truth is None and self._has_truth:
+            message = "there is no annotation of this name; the picture comes in as not annotated"
+            name = candidate.picture.name
+            self._report.problem(name, reason="PICTURE_WITHOUT_ANNOTATION", message=message, outcome=NOTED)
+        width, height = header.upright_size
+        return Picture(
+            digest=digest.hexdigest(),
+            extension=header.extension,
+            width=width,
+            height=height,
+            orientation=header.orientation,
+            channels=header.channels,
+            size_bytes=len(data),
+            names=(candidate.name,),
+            tags=() if truth is None else truth.tags,
+            split=self._splits.get(candidate.key),
+            boxes=None if truth is None else truth.boxes,
+            predictions=None if predictions is None else predictions.boxes,
+            derived_digest=None if derived is None else self._blobs.put(derived),
+        )
+
+    def _labels(self, entry: Entry | None, header: PictureHeader, *, kind: str) -> Labels | None:
+        """Returns the labels of a file, or None when there is none that can be used."""
+        if entry is None:
+            return None
+        read = voc_truth if kind == ANNOTATIONS else voc_predictions
+        try:
+            return read(self._source.read(entry), header)
+        except FormatError as error:
+            self._report.reject(kind, entry.name, reason=error.reason, message=error.message, line=error.line)
+            return None
+
+    def _accept_labels(self, entry: Entry | None, labels: Labels | None, *, kind: str) -> None:
+        if entry is not None and labels is not None:
+            self._report.labels(kind, entry.name, labels.boxes, labels.problems, outcome=ACCEPTED)
+
+    def _merge(
+        self, digest: str, candidate: Candidate, first: _First, *, truth: Labels | None, predictions: Labels | None
+    ) -> None:
+        merge = self.merges.setdefault(digest, Merge())
+        merge.names.append(candidate.name)
+        self._report.file(PICTURES, MERGED)
+        self._report.problem(
+            candidate.picture.name, reason="IDENTICAL", message=f"the same bytes as {first.file}", outcome=MERGED
+        )
+        if first.truth is None and truth is not None:
+            merge.truth, first.truth = truth, _hash(truth)
+            self._accept_labels(candidate.truth, truth, kind=ANNOTATIONS)
+        else:
+            self._merge_labels(candidate.truth, truth, first, kind=ANNOTATIONS)
+        if first.predictions is None and predictions is not None:
+            merge.predictions, first.predictions = predictions, _hash(predictions)
+            self._accept_labels(candidate.predictions, predictions, kind=PREDICTIONS)
+        else:
+            self._merge_labels(candidate.predictions, predictions, first, kind=PREDICTIONS)
+
+    def _merge_labels(self, entry: Entry | None, labels: Labels | None, first: _First, *, kind: str) -> None:
+        if entry is None or labels is None:
+            return
+        self._report.labels(kind, entry.name, labels.boxes, labels.problems, outcome=MERGED)
+        if _hash(labels) != (first.truth if kind == ANNOTATIONS else first.predictions):
+            message = f"it differs from that of the identical picture {first.file}, which counts"
+            self._report.problem(entry.name, reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED)
+
+    def _refuse(self, candidate: Candidate, error: FormatError) -> None:
+        """Reports a picture that cannot be used, and the annotations that it takes along."""
+        self._report.reject(PICTURES, candidate.picture.name, reason=error.reason, message=error.message)
+        for kind, entry in ((ANNOTATIONS, candidate.truth), (PREDICTIONS, candidate.predictions)):
+            if entry is not None:
+                message = f"its picture {candidate.picture.name} was rejected"
+                self._report.reject(kind, entry.name, reason="PICTURE_REJECTED", message=message)
+
+
+def _hash(labels: Labels | None) -> int | None:
+    return None if labels is None else hash(labels.boxes)

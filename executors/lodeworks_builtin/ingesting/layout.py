@@ -1,0 +1,148 @@
+"""Which file of a source is what: pictures, ground truth, predictions, splits; and which belong together.
+
+Known: the manual's `images/ gt/ pred/ + meta.yaml`, the common `JPEGImages/ Annotations/ ImageSets/`, pictures and XML
+side by side, each below any number of nested folders, several such trees beside each other.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from lodeworks_builtin.ingesting.report import ANNOTATIONS, PICTURES, PREDICTIONS
+from lodeworks_builtin.ingesting.source import Entry
+
+PICTURE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"))
+
+_FOLDERS = {
+    "images": PICTURES,
+    "jpegimages": PICTURES,
+    "gt": ANNOTATIONS,
+    "annotations": ANNOTATIONS,
+    "pred": PREDICTIONS,
+    "predictions": PREDICTIONS,
+}
+_JUNK = frozenset((".ds_store", "thumbs.db", "desktop.ini"))
+_META = "meta.yaml"
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One picture file with the annotation files that go with it."""
+
+    picture: Entry
+    name: str
+    key: tuple[str, str]
+    truth: Entry | None = None
+    predictions: Entry | None = None
+
+
+@dataclass(slots=True)
+class Layout:
+    """Everything in a source, each file in exactly one place; strays with what is wrong and their kind.
+
+    Attributes:
+        candidates: Pictures, in the order of their names.
+        orphans: Annotations without a picture, and whether they hold predictions.
+        misplaced: Files that stand among pictures or annotations and are neither.
+        duplicates: Pictures whose name another picture has already.
+        others: What nobody asked for: licences, read-me files, junk of file managers.
+        splits: Lists of ImageSets/Main by name, which are read later.
+        meta: Says which model made the predictions.
+        folders: What was seen, for the report.
+    """
+
+    candidates: list[Candidate] = field(default_factory=list)
+    orphans: list[tuple[Entry, bool]] = field(default_factory=list)
+    misplaced: list[tuple[Entry, str, str]] = field(default_factory=list)
+    duplicates: list[tuple[Entry, str, str]] = field(default_factory=list)
+    others: list[Entry] = field(default_factory=list)
+    splits: dict[str, list[tuple[str, Entry]]] = field(default_factory=dict)
+    meta: Entry | None = None
+    folders: set[str] = field(default_factory=set)
+
+
+def voc_layout(entries: Iterable[Entry]) -> Layout:
+    """Returns the layout of a VOC source; nothing is read."""
+    layout = Layout()
+    pictures: dict[tuple[str, str], Candidate] = {}
+    truths: dict[tuple[str, str], Entry] = {}
+    predictions: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        path = PurePosixPath(entry.name)
+        if _is_special(layout, entry, path):
+            continue
+        role, root, rest = _place(path)
+        suffix, key = path.suffix.lower(), (root, str(rest.with_suffix("")))
+        if suffix in PICTURE_SUFFIXES and role in (PICTURES, ""):
+            _add_picture(layout, pictures, Candidate(entry, str(rest), key))
+        elif suffix == ".xml" and role in (ANNOTATIONS, PREDICTIONS, ""):
+            found = predictions if role == PREDICTIONS else truths
+            if key in found:
+                kind = PREDICTIONS if role == PREDICTIONS else ANNOTATIONS
+                layout.duplicates.append((entry, f"another annotation has the name {rest.stem}", kind))
+            else:
+                found[key] = entry
+        elif role:
+            layout.misplaced.append((entry, f"a file among {role} must be " + _wanted(role), role))
+        else:
+            layout.others.append(entry)
+        if role:
+            layout.folders.add(str(path.parents[len(rest.parts) - 1]))
+    _pair(layout, pictures, truths, predictions)
+    return layout
+
+
+def _is_special(layout: Layout, entry: Entry, path: PurePosixPath) -> bool:
+    parts = [part.lower() for part in path.parts]
+    if parts[-1] in _JUNK or parts[-1].startswith("._") or "__macosx" in parts[:-1]:
+        layout.others.append(entry)
+    elif parts[-1] == _META and layout.meta is None:
+        layout.meta = entry
+    elif parts[-3:-1] == ["imagesets", "main"] and path.suffix == ".txt":
+        root = "/".join(path.parts[:-3])
+        layout.splits.setdefault(root, []).append((path.stem, entry))
+    else:
+        return False
+    return True
+
+
+def _place(path: PurePosixPath) -> tuple[str, str, PurePosixPath]:
+    """Returns role, root folder and the path below the role's folder; the innermost known folder counts."""
+    for index in range(len(path.parts) - 2, -1, -1):
+        role = _FOLDERS.get(path.parts[index].lower())
+        if role:
+            return role, "/".join(path.parts[:index]), PurePosixPath(*path.parts[index + 1 :])
+    return "", "/".join(path.parts[:-1]), PurePosixPath(path.name)
+
+
+def _wanted(role: str) -> str:
+    return "a jpg, png, bmp, webp or tiff picture" if role == PICTURES else "a VOC file (.xml)"
+
+
+def _add_picture(layout: Layout, pictures: dict[tuple[str, str], Candidate], candidate: Candidate) -> None:
+    if candidate.key in pictures:
+        other = pictures[candidate.key].picture.name
+        layout.duplicates.append(
+            (candidate.picture, f"{other} has the same name; annotations could mean either", PICTURES)
+        )
+    else:
+        pictures[candidate.key] = candidate
+        layout.candidates.append(candidate)
+
+
+def _pair(
+    layout: Layout,
+    pictures: dict[tuple[str, str], Candidate],
+    truths: dict[tuple[str, str], Entry],
+    predictions: dict[tuple[str, str], Entry],
+) -> None:
+    for key, entry in truths.items():
+        if key in pictures:
+            pictures[key].truth = entry
+        else:
+            layout.orphans.append((entry, False))
+    for key, entry in predictions.items():
+        if key in pictures:
+            pictures[key].predictions = entry
+        else:
+            layout.orphans.append((entry, True))

@@ -1,0 +1,214 @@
+"""Sources of an import: a zip, a tar or a folder, read entry by entry and never extracted by name.
+
+A hostile archive is refused as a whole (FormatError): absolute or `..` names, links, devices, encryption, bombs.
+"""
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from lodeworks_formats.archive_names import safe_name
+from lodeworks_formats.errors import FormatError
+from lodeworks_formats.task_inputs import IngestOptions
+
+_BOMB_RATIO = 200
+_BOMB_BYTES = 1 << 30
+_ENCRYPTED = 0x1
+_PACKERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a source: its safe relative name, its unpacked size, and what the source needs to read it."""
+
+    name: str
+    size_bytes: int
+    handle: Any
+
+
+class Source(Protocol):
+    """An opened source."""
+
+    def entries(self) -> list[Entry]:
+        """Returns every plain file, sorted by name. Raises FormatError for a hostile source."""
+        ...
+
+    def read(self, entry: Entry) -> bytes:
+        """Returns a file's bytes. Raises FormatError UNREADABLE_FILE when the source is damaged there."""
+        ...
+
+
+@contextmanager
+def opened_source(path: Path, *, options: IngestOptions, work_folder: Path) -> Iterator[Source]:
+    """Opens a source by its content.
+
+    Args:
+        path: A zip, a tar (plain or packed) or a folder.
+        options: The limits.
+        work_folder: Where a packed tar is unpacked to, once.
+
+    Raises:
+        FormatError: BROKEN_ARCHIVE for what is none of them or is damaged.
+    """
+    if path.is_dir():
+        yield FolderSource(path, options)
+        return
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield ZipSource(archive, options, packed_bytes=path.stat().st_size)
+            return
+        with _plain_tar(path, options, work_folder) as plain, tarfile.open(plain, "r:") as tar:
+            yield TarSource(tar, options)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        message = "the file is no zip or tar, or it was cut off; pack it again"
+        raise FormatError("BROKEN_ARCHIVE", message, path.name) from error
+
+
+class ZipSource:
+    """A zip."""
+
+    def __init__(self, archive: zipfile.ZipFile, options: IngestOptions, *, packed_bytes: int) -> None:
+        self._archive = archive
+        self._options = options
+        self._packed_bytes = packed_bytes
+
+    def entries(self) -> list[Entry]:
+        """Returns every plain file, sorted by name."""
+        found, total = [], 0
+        for info in self._archive.infolist():
+            name = safe_name(info.filename)
+            mode = info.external_attr >> 16
+            if info.is_dir():
+                continue
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise FormatError("LINK", "the archive holds a link or a device; pack plain files only", name)
+            if info.flag_bits & _ENCRYPTED:
+                raise FormatError("ENCRYPTED", "the archive is encrypted; pack it without a password", name)
+            total += info.file_size
+            found.append(Entry(name, info.file_size, info))
+        _refuse_bombs(found, total, self._packed_bytes, self._options)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def read(self, entry: Entry) -> bytes:
+        """Returns a file's bytes; zipfile stops at the declared size and checks the CRC."""
+        try:
+            return self._archive.read(entry.handle)
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
+            raise FormatError("UNREADABLE_FILE", f"the archive is damaged here ({error})", entry.name) from error
+
+
+class TarSource:
+    """A plain tar, which can be read in any order."""
+
+    def __init__(self, archive: tarfile.TarFile, options: IngestOptions) -> None:
+        self._archive = archive
+        self._options = options
+
+    def entries(self) -> list[Entry]:
+        """Returns every plain file, sorted by name."""
+        found, total = [], 0
+        for member in self._archive:
+            name = safe_name(member.name) if member.name.strip("./") else ""
+            if member.isdir():
+                continue
+            if not member.isreg() or member.issparse():
+                raise FormatError("LINK", "the archive holds a link or a device; pack plain files only", name)
+            total += member.size
+            found.append(Entry(name, member.size, (member.offset_data, member.size)))
+        _refuse_bombs(found, total, total, self._options)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def read(self, entry: Entry) -> bytes:
+        """Returns a file's bytes."""
+        offset, size = entry.handle
+        stream = self._archive.fileobj
+        assert stream is not None
+        stream.seek(offset)
+        data = stream.read(size)
+        if len(data) != size:
+            raise FormatError("UNREADABLE_FILE", "the archive was cut off here", entry.name)
+        return data
+
+
+class FolderSource:
+    """A folder on this machine. Links are not followed and refuse the import."""
+
+    def __init__(self, folder: Path, options: IngestOptions) -> None:
+        self._folder = folder
+        self._options = options
+
+    def entries(self) -> list[Entry]:
+        """Returns every plain file, sorted by name."""
+        found, total = [], 0
+        for base, folders, files in os.walk(self._folder):
+            for leaf in (*folders, *files):
+                path = Path(base, leaf)
+                name = safe_name(path.relative_to(self._folder).as_posix())
+                status = path.lstat()
+                if stat.S_ISDIR(status.st_mode):
+                    continue
+                if not stat.S_ISREG(status.st_mode):
+                    raise FormatError("LINK", "the folder holds a link or a device; copy plain files only", name)
+                total += status.st_size
+                found.append(Entry(name, status.st_size, path))
+        _refuse_bombs(found, total, total, self._options)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def read(self, entry: Entry) -> bytes:
+        """Returns a file's bytes."""
+        path: Path = entry.handle
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            with os.fdopen(descriptor, "rb") as stream:
+                return stream.read(self._options.max_file_bytes)
+        except OSError as error:
+            raise FormatError("UNREADABLE_FILE", f"the file cannot be read ({error.strerror})", entry.name) from error
+
+
+def _refuse_bombs(entries: list[Entry], total_bytes: int, packed_bytes: int, options: IngestOptions) -> None:
+    for entry in entries:
+        if entry.size_bytes > options.max_file_bytes:
+            limit = options.max_file_bytes >> 20
+            raise FormatError("BOMB", f"the file unpacks to more than {limit} MiB", entry.name)
+    if total_bytes > options.max_total_bytes:
+        raise FormatError("BOMB", f"the source unpacks to more than {options.max_total_bytes >> 20} MiB")
+    if total_bytes > _BOMB_BYTES and total_bytes > _BOMB_RATIO * packed_bytes:
+        raise FormatError("BOMB", f"the archive unpacks to more than {_BOMB_RATIO} times its size")
+
+
+@contextmanager
+def _plain_tar(path: Path, options: IngestOptions, work_folder: Path) -> Iterator[Path]:
+    with path.open("rb") as stream:
+        magic = stream.read(6)
+    opener = next((opener for start, opener in _PACKERS.items() if magic.startswith(start)), None)
+    if opener is None:
+        yield path
+        return
+    # A packed tar cannot be read in any order, so it is unpacked once, and no further than the limits allow.
+    limit = min(options.max_total_bytes, max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size))
+    with tempfile.TemporaryDirectory(dir=work_folder) as folder:
+        plain = Path(folder, "plain.tar")
+        with opener(path, "rb") as packed, plain.open("wb") as sink:
+            _copy_at_most(packed, sink, limit)
+        yield plain
+
+
+def _copy_at_most(source: IO[bytes], sink: IO[bytes], limit: int) -> None:
+    left = limit
+    while chunk := source.read(1 << 20):
+        left -= len(chunk)
+        if left < 0:
+            raise FormatError("BOMB", f"the archive unpacks to more than {limit >> 20} MiB")
+        sink.write(chunk)
