@@ -1,0 +1,101 @@
+"""Finishing: a run that is over becomes an object, or its failure is settled, in one transaction."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from lodeworks_controller.domain.task.run import Output
+from lodeworks_controller.domain.task.state import FailureReason, TaskState
+from lodeworks_controller.domain.task.task import Failure, Task
+from lodeworks_controller.errors import ExhaustedError, GuardError, LodeworksError, UnavailableError
+from lodeworks_controller.service.kinds.base import Commit, Kinds
+from lodeworks_controller.service.settlement import Settlement
+from lodeworks_controller.service.store import Store
+
+_log = logging.getLogger(__name__)
+
+_TRIES = 5
+_BATCH = 64
+
+
+class Finishing:
+    """Takes FINISHING tasks to their end, several at once. Each step may be repeated after a crash."""
+
+    def __init__(self, store: Store, kinds: Kinds, *, settlement: Settlement, at_once: int = 4) -> None:
+        self._store = store
+        self._kinds = kinds
+        self._settlement = settlement
+        self._slots = asyncio.Semaphore(at_once)
+        self._busy: dict[str, asyncio.Task[None]] = {}
+
+    async def finish_ready(self) -> None:
+        """Starts to finish every task whose run is over; returns before they are done."""
+        async with self._store.snapshot() as tx:
+            ready = await tx.tasks.finishing(now=tx.now(), limit=_BATCH)
+        for task in ready:
+            if task.id not in self._busy:
+                work = asyncio.create_task(self._finish(task), name=f"finish-{task.id}")
+                self._busy[task.id] = work
+                work.add_done_callback(lambda _, done=task.id: self._busy.pop(done, None))  # type: ignore[misc]
+
+    async def drain(self) -> None:
+        """Waits for what is being finished."""
+        while self._busy:
+            await asyncio.wait(list(self._busy.values()))
+
+    async def _finish(self, task: Task) -> None:
+        async with self._slots:
+            async with self._store.snapshot() as tx:
+                outputs = await tx.tasks.outputs(task.id, task.lease.epoch)
+            if task.failure is not None:
+                await self._end(task, task.failure, outputs)
+                return
+            try:
+                commit = await self._kinds.get(task.kind).finish(task, outputs)
+                await self._succeed(task, commit)
+            except (UnavailableError, ExhaustedError) as error:
+                await self._later(task, error.message)
+            except LodeworksError as error:
+                reason = FailureReason.GUARD if isinstance(error, GuardError) else FailureReason.BAD_OUTPUT
+                await self._end(task, Failure(reason, _with_place(error)), outputs)
+            except Exception:  # noqa: BLE001 (a kind's fault must not end the finisher)
+                _log.exception("the outputs of task %s (%s) could not be stored", task.id, task.kind)
+                if task.finish_tries + 1 < _TRIES:
+                    await self._later(task, "the controller could not store the outputs yet; it tries again")
+                else:
+                    message = "the controller could not store the outputs; see its log"
+                    await self._end(task, Failure(FailureReason.BAD_OUTPUT, message), outputs)
+
+    async def _succeed(self, task: Task, commit: Commit) -> None:
+        async with self._store.transaction() as tx:
+            now = await tx.tasks.get(task.id)
+            if now.state is not TaskState.FINISHING:
+                return  # an earlier try got through
+            await self._settlement.succeed(tx, now, await commit(tx))
+
+    async def _end(self, task: Task, failure: Failure, outputs: Sequence[Output]) -> None:
+        state = TaskState.CANCELLED if failure.reason is FailureReason.CANCELLED else TaskState.FAILED
+        async with self._store.transaction() as tx:
+            now = await tx.tasks.get(task.id)
+            if now.state is TaskState.FINISHING:
+                await self._settlement.end(tx, now, state, failure=failure, outputs=outputs)
+
+    async def _later(self, task: Task, message: str) -> None:
+        async with self._store.transaction() as tx:
+            wait = timedelta(seconds=min(60.0, 2.0**task.finish_tries))
+            later = replace(
+                task,
+                finish_tries=task.finish_tries + 1,
+                not_before=tx.now() + wait,
+                message=message,
+                updated_at=tx.now(),
+            )
+            await tx.tasks.swap(task, later)
+
+
+def _with_place(error: LodeworksError) -> str:
+    file, line = error.metadata.get("file", ""), error.metadata.get("line", "")
+    place = f"{file}:{line}" if line else file
+    return f"{place}: {error.message}" if place and place not in error.message else error.message

@@ -1,0 +1,157 @@
+"""Granting: an open poll is answered with tasks and directives as soon as there are some."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lodeworks_controller.domain.task.attempt import Attempt
+from lodeworks_controller.domain.task.lease import LeaseTerms, granted
+from lodeworks_controller.domain.task.placement import pick_gpus, suits
+from lodeworks_controller.domain.task.run import RunSpec
+from lodeworks_controller.domain.task.state import TaskState
+from lodeworks_controller.domain.task.task import Task
+from lodeworks_controller.domain.worker import Directive, Worker
+from lodeworks_controller.service.lease import check_session
+from lodeworks_controller.service.store import Store, Transaction
+from lodeworks_controller.service.task import swap
+from lodeworks_controller.service.wake import Wakes
+
+_LOOK_AGAIN_S = 1.0
+"""Wakes are hints: work whose hint was lost is found this much later."""
+_SPREAD = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class PollAsk:
+    """What a worker would take."""
+
+    session: str
+    max_leases: int
+    wait_s: float
+    have_directive_seq: int = 0
+    free_gpu_uuids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A task leased to a worker, and all it needs to run it."""
+
+    task: Task
+    run: RunSpec
+    gpu_uuids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PollAnswer:
+    """Grants and orders; both empty when the wait ended."""
+
+    grants: tuple[Grant, ...] = ()
+    directives: tuple[Directive, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.grants or self.directives)
+
+
+class GrantService:
+    """Answers polls."""
+
+    def __init__(self, store: Store, *, wakes: Wakes, terms: LeaseTerms, chance: Callable[[], float]) -> None:
+        self._store = store
+        self._wakes = wakes
+        self._terms = terms
+        self._chance = chance
+
+    async def poll(self, worker_id: str, ask: PollAsk) -> PollAnswer:
+        """Waits for grants and directives; empty after about the wait. Safe to repeat."""
+        async with self._store.snapshot() as tx:
+            worker = await check_session(tx, worker_id, ask.session)
+            gpus = len(await tx.workers.gpus(worker_id))
+        loop = asyncio.get_running_loop()
+        wait_s = max(0.0, min(ask.wait_s, self._terms.poll_wait_s))
+        deadline = loop.time() + wait_s * (1 - _SPREAD + 2 * _SPREAD * self._chance())
+        room = 0 if worker.draining else max(0, ask.max_leases)
+        offered = worker.capabilities.names
+        with self._wakes.polling(worker_id, offered=offered, gpus=gpus, room=room) as bell:
+            rung = True
+            while True:
+                # Cleared before the claim: what comes meanwhile rings again.
+                bell.clear()
+                if rung or await self._something(worker_id, ask):
+                    answer = await self._claim(worker_id, ask)
+                    if answer:
+                        return answer
+                left = deadline - loop.time()
+                if left <= 0 or self._wakes.closing:
+                    return PollAnswer()
+                rung = await bell.signal.wait(min(_LOOK_AGAIN_S, left))
+
+    async def _something(self, worker_id: str, ask: PollAsk) -> bool:
+        """Looks beside the writer whether a claim would find anything."""
+        async with self._store.snapshot() as tx:
+            worker = await check_session(tx, worker_id, ask.session)
+            if await tx.workers.directives(worker_id, after_seq=ask.have_directive_seq):
+                return True
+            if any(self._resend(task, tx.now()) for task in await tx.tasks.held_by(worker_id)):
+                return True
+            if ask.max_leases <= 0 or worker.draining:
+                return False
+            return bool(await self._candidates(tx, worker, gpus_free=len(await tx.workers.gpus(worker_id)), limit=1))
+
+    async def _claim(self, worker_id: str, ask: PollAsk) -> PollAnswer:
+        async with self._store.transaction() as tx:
+            worker = await check_session(tx, worker_id, ask.session)
+            directives = await tx.workers.directives(worker_id, after_seq=ask.have_directive_seq)
+            held = await tx.tasks.held_by(worker_id)
+            grants = [await self._again(tx, task) for task in held if self._resend(task, tx.now())]
+            room = ask.max_leases - len(grants)
+            if room > 0 and not worker.draining:
+                grants.extend(await self._grant(tx, worker, room=room, free=ask.free_gpu_uuids))
+            return PollAnswer(tuple(grants), tuple(directives))
+
+    def _resend(self, task: Task, now: datetime) -> bool:
+        if task.state is not TaskState.LEASED or task.lease.listed:
+            return False
+        at = task.lease.granted_at
+        return at is None or now - at >= timedelta(seconds=self._terms.resend_after_s)
+
+    async def _again(self, tx: Transaction, task: Task) -> Grant:
+        gpus = await tx.workers.gpus_of(task.id) if task.resources.gpus else ()
+        return Grant(task, await tx.tasks.plan(task.id), tuple(gpus))
+
+    async def _grant(self, tx: Transaction, worker: Worker, *, room: int, free: frozenset[str]) -> Sequence[Grant]:
+        gpus = list(await tx.workers.gpus(worker.id))
+        idle = sum(not gpu.task_id for gpu in gpus)
+        grants: list[Grant] = []
+        for task in await self._candidates(tx, worker, gpus_free=idle, limit=room):
+            picked = pick_gpus(gpus, wanted=task.resources.gpus, free=free)
+            if picked is None:
+                continue
+            if picked:
+                if not await tx.workers.hold_gpus(worker.id, picked, task_id=task.id):
+                    continue
+                gpus = [gpu for gpu in gpus if gpu.uuid not in picked]
+            leased = await swap(tx, task, granted(task, worker_id=worker.id, at=tx.now(), terms=self._terms))
+            await tx.tasks.add_attempt(
+                Attempt(
+                    task_id=task.id,
+                    lease_epoch=leased.lease.epoch,
+                    number=leased.attempt_no,
+                    worker_id=worker.id,
+                    started_at=tx.now(),
+                )
+            )
+            tx.on_commit(lambda changed=task.id: self._wakes.task_changed(changed))  # type: ignore[misc]
+            grants.append(Grant(leased, await tx.tasks.plan(task.id), picked))
+        return grants
+
+    async def _candidates(self, tx: Transaction, worker: Worker, *, gpus_free: int, limit: int) -> Sequence[Task]:
+        offered = worker.capabilities.names
+        sets = [
+            one
+            for one in await tx.tasks.claimable_requirements()
+            if suits(one, 0, offered=offered, gpus_offered=gpus_free)
+        ]
+        if not sets:
+            return ()
+        return await tx.tasks.claimable(sets, most_gpus=gpus_free, now=tx.now(), limit=limit)

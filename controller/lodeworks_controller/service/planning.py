@@ -1,0 +1,124 @@
+"""Planning: a task that became ready gets its run, and one that waits is told why."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from lodeworks_controller.domain.task.lease import LeaseTerms
+from lodeworks_controller.domain.task.placement import Candidate, waiting_reason
+from lodeworks_controller.domain.task.run import RunSpec
+from lodeworks_controller.domain.task.state import FailureReason, TaskState
+from lodeworks_controller.domain.task.task import Failure, Task
+from lodeworks_controller.domain.worker import WorkerState
+from lodeworks_controller.errors import ExhaustedError, LodeworksError, UnavailableError
+from lodeworks_controller.service.kinds.base import Kinds
+from lodeworks_controller.service.settlement import Settlement
+from lodeworks_controller.service.store import Store
+from lodeworks_controller.service.wake import Wakes
+
+_log = logging.getLogger(__name__)
+
+_TRIES = 5
+_BATCH = 256
+
+
+class Planning:
+    """Builds the runs of ready tasks, outside of any transaction, several at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        kinds: Kinds,
+        *,
+        settlement: Settlement,
+        wakes: Wakes,
+        terms: LeaseTerms,
+        at_once: int = 4,
+    ) -> None:
+        self._store = store
+        self._kinds = kinds
+        self._settlement = settlement
+        self._wakes = wakes
+        self._terms = terms
+        self._slots = asyncio.Semaphore(at_once)
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._tries: dict[str, int] = {}
+
+    async def plan_ready(self) -> None:
+        """Starts to build the run of every ready task that has none; returns before they are built."""
+        async with self._store.snapshot() as tx:
+            ready = await tx.tasks.unplanned(limit=_BATCH)
+        for task in ready:
+            if task.id not in self._busy:
+                building = asyncio.create_task(self._plan(task), name=f"plan-{task.id}")
+                self._busy[task.id] = building
+                building.add_done_callback(lambda _, done=task.id: self._busy.pop(done, None))  # type: ignore[misc]
+
+    async def drain(self) -> None:
+        """Waits for the runs being built."""
+        while self._busy:
+            await asyncio.wait(list(self._busy.values()))
+
+    async def _plan(self, task: Task) -> None:
+        async with self._slots:
+            try:
+                plan = await self._kinds.get(task.kind).prepare(task)
+            except (UnavailableError, ExhaustedError) as error:
+                await self._explain(task, error.message)
+                return
+            except LodeworksError as error:
+                await self._fail(task, error.message)
+                return
+            except Exception:  # noqa: BLE001 (a kind's fault must not end the placer)
+                _log.exception("the run of task %s (%s) could not be built", task.id, task.kind)
+                self._tries[task.id] = self._tries.get(task.id, 0) + 1
+                if self._tries[task.id] >= _TRIES:
+                    await self._fail(task, "the controller could not build the task's inputs; see its log")
+                return
+        await self._keep(task, plan)
+
+    async def _keep(self, task: Task, plan: RunSpec) -> None:
+        self._tries.pop(task.id, None)
+        async with self._store.transaction() as tx:
+            planned = replace(task, planned=True, waiting_reason="", updated_at=tx.now())
+            if not await tx.tasks.swap(task, planned):
+                return  # cancelled meanwhile
+            await tx.tasks.put_plan(task.id, plan)
+            tx.on_commit(lambda: self._wakes.ring_for(task.requires, gpus=task.resources.gpus))
+
+    async def _fail(self, task: Task, message: str) -> None:
+        self._tries.pop(task.id, None)
+        async with self._store.transaction() as tx:
+            now = await tx.tasks.get(task.id)
+            if now.state is TaskState.QUEUED:
+                failure = Failure(FailureReason.BAD_INPUT, message)
+                await self._settlement.end(tx, now, TaskState.FAILED, failure=failure, outputs=())
+
+    async def _explain(self, task: Task, reason: str) -> None:
+        if task.waiting_reason == reason:
+            return
+        async with self._store.transaction() as tx:
+            await tx.tasks.swap(task, replace(task, waiting_reason=reason, updated_at=tx.now()))
+            tx.on_commit(lambda: self._wakes.task_changed(task.id))
+
+    async def explain_waiting(self) -> None:
+        """Tells each task that waits for a worker why it does, and wakes polls for those whose time has come."""
+        async with self._store.snapshot() as tx:
+            waiting = await tx.tasks.waiting(limit=_BATCH)
+            if not waiting:
+                return
+            gpus = await tx.workers.all_gpus()
+            known = [
+                Candidate(
+                    worker,
+                    worker.state(at=tx.now(), silent_after_s=self._terms.ttl_s) is WorkerState.ONLINE,
+                    len(gpus.get(worker.id, ())),
+                )
+                for worker in await tx.workers.list()
+            ]
+            now = tx.now()
+        for task in waiting:
+            if task.not_before is not None and task.not_before > now:
+                continue
+            self._wakes.ring_for(task.requires, gpus=task.resources.gpus)
+            await self._explain(task, waiting_reason(task.requires, task.resources.gpus, known))
