@@ -56,7 +56,8 @@ class OpenvinoBackend:
         except RuntimeError as error:
             raise ModelError(f"{path.name} is no network that OpenVINO can load: {error}") from error
         self._request = model.create_infer_request()
-        self._names = [output.get_any_name() for output in model.outputs]
+        # A tensor may have several names after optimization, and any of them may be the one that a decoder looks for.
+        self._names = [(name, place) for place, output in enumerate(model.outputs) for name in output.get_names()]
         self.version: str = ov.__version__
 
     def run(self, blob: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
@@ -65,7 +66,7 @@ class OpenvinoBackend:
             values = self._request.infer(blob, share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise ModelError(f"the network refuses an input of {list(blob.shape)}: {error}") from error
-        return {name: values[place] for place, name in enumerate(self._names)}
+        return {name: values[place] for name, place in self._names}
 
     def close(self) -> None:
         """Lets go of the compiled network."""
