@@ -271,7 +271,7 @@ async def check_lease(tx: Transaction, worker_id: str, task_id: str, lease_epoch
 
 
 def _ended(attempt: Attempt, told: Completion, *, tail: Sequence[str], tx: Transaction) -> Attempt:
-    reason = told.reason
+    reason: FailureReason | None = told.reason or FailureReason.USER
     if told.outcome is Outcome.SUCCEEDED:
         reason = None
     elif told.outcome is Outcome.CANCELLED:

@@ -218,7 +218,8 @@ class Database:
     async def write(self) -> AsyncIterator[Connection]:
         """Opens a unit of work that may write; returns once it is durable."""
         task = asyncio.current_task()
-        if self._current is not None and self._current.task is task:
+        current = self._current
+        if current is not None and current.task is task and not current.ended.done():
             raise RuntimeError("a unit of work was opened inside another: the second would wait for the first for ever")
         if self._closing or self._loop is None:
             raise UnavailableError("SHUTTING_DOWN", "the controller is stopping; try again")

@@ -1,0 +1,413 @@
+"""The task engine on its real database, without a wire: leases, epochs, retries, dependants."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lodeworks_controller.domain.identity import InstallationRole, Principal
+from lodeworks_controller.domain.ids import ulids
+from lodeworks_controller.domain.task.attempt import Outcome
+from lodeworks_controller.domain.task.lease import LeaseTerms
+from lodeworks_controller.domain.task.retry import Backoff
+from lodeworks_controller.domain.task.run import Output, Resources, RunSpec
+from lodeworks_controller.domain.task.state import FailureReason, TaskState
+from lodeworks_controller.domain.task.task import NewTask, ObjectRef, Task
+from lodeworks_controller.domain.worker import Capabilities, DirectiveKind, Gpu, Worker
+from lodeworks_controller.errors import (
+    BadOutputError,
+    ConflictError,
+    InvalidError,
+    SessionSupersededError,
+    StaleLeaseError,
+)
+from lodeworks_controller.service.attempt_end import AttemptEnd
+from lodeworks_controller.service.completion import Completion
+from lodeworks_controller.service.finishing import Finishing
+from lodeworks_controller.service.granting import Grant, GrantService, PollAsk
+from lodeworks_controller.service.kinds.base import Commit, Kinds, Product
+from lodeworks_controller.service.lease import LeaseReport, LeaseService, Registration, RunningLease, Verdict
+from lodeworks_controller.service.planning import Planning
+from lodeworks_controller.service.reaping import Reaping
+from lodeworks_controller.service.settlement import Settlement
+from lodeworks_controller.service.store import Transaction
+from lodeworks_controller.service.task import TaskService
+from lodeworks_controller.service.wake import Wakes
+from lodeworks_controller.storage.database.unit import SqlStore
+
+ADMIN = Principal("u" * 26, "ada", InstallationRole.ADMINISTRATOR)
+OFFERS = Capabilities(names=frozenset({"builtin:nothing"}))
+
+
+class NothingKind:
+    """Runs nothing and makes an object of that name."""
+
+    name = "nothing"
+
+    def __init__(self) -> None:
+        self.abandoned: list[tuple[str, FailureReason]] = []
+
+    async def prepare(self, task: Task) -> RunSpec:
+        if task.spec.get("bad"):
+            raise InvalidError("BAD", "its inputs make no run")
+        return RunSpec(executor="builtin:nothing", resources=task.resources)
+
+    async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:
+        if any(output.role == "broken" for output in outputs):
+            raise BadOutputError("not a table", file="scores.tsv", line=3)
+
+        async def commit(tx: Transaction) -> Product:
+            return ObjectRef("thing", task.id, "thing@1")
+
+        return commit
+
+    async def abandon(self, tx: Transaction, task: Task, outputs: Sequence[Output], reason: FailureReason) -> Product:
+        self.abandoned.append((task.id, reason))
+        return None
+
+
+class Engine:
+    """The services of the engine on one store, with a clock that stands until moved."""
+
+    def __init__(self, store: SqlStore, clock: list[datetime]) -> None:
+        self.store = store
+        self.clock = clock
+        ids = ulids(lambda: clock[0])
+        self.wakes = Wakes()
+        self.kind = NothingKind()
+        kinds = Kinds([self.kind])
+        terms = LeaseTerms()
+        self.terms = terms
+        settlement = Settlement(kinds, wakes=self.wakes)
+        ends = AttemptEnd(wakes=self.wakes, backoff=Backoff(), chance=lambda: 0.5)
+        self.tasks = TaskService(store, settlement=settlement, require=allow, wakes=self.wakes, ids=ids)
+        self.missing: set[str] = set()
+        self.leases = LeaseService(
+            store, ends=ends, wakes=self.wakes, ids=ids, terms=terms, find_missing=self.find_missing, log_tail=no_tail
+        )
+        self.grants = GrantService(store, wakes=self.wakes, terms=terms, chance=lambda: 0.5)
+        self.planning = Planning(store, kinds, settlement=settlement, wakes=self.wakes, terms=terms)
+        self.finishing = Finishing(store, kinds, settlement=settlement)
+        self.reaping = Reaping(store, ends=ends, wakes=self.wakes)
+        self.ids = ids
+
+    async def find_missing(self, digests: Sequence[str]) -> set[str]:
+        return self.missing & set(digests)
+
+    def pass_s(self, seconds: float) -> None:
+        self.clock[0] += timedelta(seconds=seconds)
+
+    async def add_worker(self, name: str, *, gpus: int = 0, capabilities: Capabilities = OFFERS) -> tuple[str, str]:
+        worker_id = self.ids()
+        async with self.store.transaction() as tx:
+            await tx.workers.insert(Worker(worker_id, name, self.clock[0]))
+        return worker_id, await self.register(worker_id, gpus=gpus, capabilities=capabilities)
+
+    async def register(
+        self,
+        worker_id: str,
+        *,
+        gpus: int = 0,
+        capabilities: Capabilities = OFFERS,
+        running: tuple[RunningLease, ...] = (),
+    ) -> str:
+        slots = tuple(Gpu(f"GPU-{number}") for number in range(gpus))
+        told = Registration(self.ids(), capabilities=capabilities, gpus=slots, running=running)
+        self.session = await self.leases.register(worker_id, told)
+        return self.session.id
+
+    async def submit(self, **more: object) -> Task:
+        wish = NewTask("nothing", "p" * 26, "a task", {}, requires=frozenset({"builtin:nothing"}))
+        async with self.store.transaction() as tx:
+            return await self.tasks.submit(tx, replace(wish, **more))  # type: ignore[arg-type]
+
+    async def plan(self) -> None:
+        await self.planning.plan_ready()
+        await self.planning.drain()
+
+    async def finish(self) -> None:
+        await self.finishing.finish_ready()
+        await self.finishing.drain()
+
+    async def poll(self, worker: tuple[str, str], *, most: int = 1, wait_s: float = 0.0, seq: int = 0):
+        return await self.grants.poll(worker[0], PollAsk(worker[1], most, wait_s, seq))
+
+    async def lease(self, worker: tuple[str, str]) -> Grant:
+        await self.plan()
+        (grant,) = (await self.poll(worker)).grants
+        return grant
+
+    async def complete(self, worker: tuple[str, str], grant: Grant, **more: object) -> None:
+        told = Completion(self.ids(), grant.task.id, grant.task.lease.epoch, Outcome.SUCCEEDED)
+        await self.leases.complete(worker[0], replace(told, **more))  # type: ignore[arg-type]
+
+    async def report(self, worker: tuple[str, str], grant: Grant) -> Verdict:
+        one = LeaseReport(grant.task.id, grant.task.lease.epoch, "running", 0.5, "half")
+        ((_, verdict),) = await self.leases.report(worker[0], worker[1], [one])
+        return verdict
+
+    async def get(self, task: Task) -> Task:
+        return await self.tasks.get(ADMIN, task.id)
+
+
+async def allow(tx: object, principal: object, project_id: str, role: object) -> None:
+    return None
+
+
+async def no_tail(task_id: str, lease_epoch: int) -> Sequence[str]:
+    return ["the last line"]
+
+
+@pytest.fixture
+async def engine(tmp_path: Path):
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    store = await SqlStore.open(tmp_path / "lode.db", clock=lambda: clock[0], ids=ulids(lambda: clock[0]))
+    await store.create_schema()
+    yield Engine(store, clock)
+    await store.close()
+
+
+async def test_a_task_goes_from_queue_to_its_object(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    assert task.state is TaskState.QUEUED
+    grant = await engine.lease(worker)
+    assert (grant.task.lease.epoch, grant.run.executor) == (1, "builtin:nothing")
+    assert await engine.report(worker, grant) is Verdict.OK
+    running = await engine.get(task)
+    assert (running.state, running.progress, running.message) == (TaskState.RUNNING, 0.5, "half")
+    await engine.complete(worker, grant)
+    assert (await engine.get(task)).state is TaskState.FINISHING
+    await engine.finish()
+    done = await engine.get(task)
+    assert done.state is TaskState.SUCCEEDED
+    assert done.results == (ObjectRef("thing", task.id, "thing@1"),)
+
+
+async def test_an_open_poll_is_answered_when_a_task_becomes_ready(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    polling = asyncio.create_task(engine.poll(worker, wait_s=10))
+    await asyncio.sleep(0)
+    task = await engine.submit()
+    await engine.plan()
+    answer = await asyncio.wait_for(polling, 5)
+    assert [grant.task.id for grant in answer.grants] == [task.id]
+
+
+async def test_an_unreported_grant_is_sent_again_with_the_same_epoch(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    await engine.submit()
+    first = await engine.lease(worker)
+    assert not (await engine.poll(worker)).grants
+    engine.pass_s(engine.terms.resend_after_s)
+    (again,) = (await engine.poll(worker)).grants
+    assert (again.task.id, again.task.lease.epoch) == (first.task.id, first.task.lease.epoch)
+    await engine.report(worker, again)
+    engine.pass_s(engine.terms.resend_after_s)
+    assert not (await engine.poll(worker)).grants
+
+
+async def test_the_same_completion_twice_has_one_effect_and_another_is_refused(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.complete(worker, grant, request_id="one")
+    await engine.complete(worker, grant, request_id="one")
+    with pytest.raises(StaleLeaseError):
+        await engine.complete(worker, grant, request_id="two")
+
+
+async def test_a_completion_with_a_missing_output_is_refused_and_may_be_repeated(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    await engine.submit()
+    grant = await engine.lease(worker)
+    output = Output("scores", "a" * 64, 3)
+    engine.missing = {output.digest}
+    with pytest.raises(ConflictError, match="upload it"):
+        await engine.complete(worker, grant, request_id="one", outputs=(output,))
+    engine.missing = set()
+    await engine.complete(worker, grant, request_id="one", outputs=(output,))
+
+
+async def test_a_silent_worker_is_suspect_then_lost_and_the_next_attempt_has_a_new_epoch(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.report(worker, grant)
+    engine.pass_s(engine.terms.ttl_s + 1)
+    await engine.reaping.reap()
+    assert (await engine.get(task)).state is TaskState.SUSPECT
+    assert await engine.report(worker, grant) is Verdict.OK
+    assert (await engine.get(task)).state is TaskState.RUNNING
+    engine.pass_s(engine.terms.ttl_s + 1)
+    await engine.reaping.reap()
+    engine.pass_s(task.lost_after_s)
+    await engine.reaping.reap()
+    queued = await engine.get(task)
+    assert queued.state is TaskState.QUEUED
+    assert queued.budget.infrastructure == 1
+    other = await engine.add_worker("other")
+    engine.pass_s(10)
+    again = await engine.lease(other)
+    assert again.task.lease.epoch == 2
+    with pytest.raises(StaleLeaseError):
+        await engine.complete(worker, grant)
+    assert await engine.report(worker, grant) is Verdict.LOST
+
+
+async def test_a_worker_that_returns_before_another_took_over_keeps_its_run(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.report(worker, grant)
+    for _ in range(2):
+        engine.pass_s(engine.terms.ttl_s + task.lost_after_s)
+        await engine.reaping.reap()
+    assert (await engine.get(task)).state is TaskState.QUEUED
+    await engine.register(worker[0], running=(RunningLease(task.id, 1),))
+    assert engine.session.adopt == (task.id,)
+    back = await engine.get(task)
+    assert (back.state, back.lease.epoch) == (TaskState.RUNNING, 1)
+
+
+async def test_a_restarted_worker_keeps_its_runs_and_loses_those_it_no_longer_has(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    kept, gone = await engine.submit(), await engine.submit()
+    await engine.plan()
+    grants = (await engine.poll(worker, most=2)).grants
+    for grant in grants:
+        await engine.report(worker, grant)
+    await engine.register(worker[0], running=(RunningLease(kept.id, 1), RunningLease("0" * 26, 1)))
+    assert (engine.session.adopt, engine.session.kill) == ((kept.id,), ("0" * 26,))
+    assert (await engine.get(kept)).state is TaskState.RUNNING
+    assert (await engine.get(gone)).state is TaskState.QUEUED
+
+
+async def test_an_old_session_is_told_to_stop(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    await engine.register(worker[0])
+    with pytest.raises(SessionSupersededError):
+        await engine.poll(worker)
+    with pytest.raises(SessionSupersededError):
+        await engine.leases.report(*worker, [])
+
+
+async def test_cancel_reaches_the_worker_by_its_open_poll(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.report(worker, grant)
+    polling = asyncio.create_task(engine.poll(worker, wait_s=10))
+    await asyncio.sleep(0)
+    assert (await engine.tasks.cancel(ADMIN, task.id)).state is TaskState.CANCELLING
+    (directive,) = (await asyncio.wait_for(polling, 5)).directives
+    assert (directive.kind, directive.task_id, directive.lease_epoch) == (DirectiveKind.CANCEL, task.id, 1)
+    assert await engine.report(worker, grant) is Verdict.CANCEL
+    assert not (await engine.poll(worker, seq=directive.seq)).directives
+    await engine.complete(worker, grant, outcome=Outcome.CANCELLED)
+    await engine.finish()
+    assert (await engine.get(task)).state is TaskState.CANCELLED
+    assert engine.kind.abandoned == [(task.id, FailureReason.CANCELLED)]
+
+
+async def test_a_cancel_on_a_dead_worker_ends(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    await engine.lease(worker)
+    await engine.tasks.cancel(ADMIN, task.id)
+    for _ in range(2):
+        engine.pass_s(engine.terms.ttl_s + task.lost_after_s)
+        await engine.reaping.reap()
+    await engine.finish()
+    assert (await engine.get(task)).state is TaskState.CANCELLED
+
+
+async def test_a_failed_run_tells_why_and_can_be_retried_by_a_person(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.complete(worker, grant, outcome=Outcome.FAILED, exit_code=3)
+    await engine.finish()
+    failed = await engine.get(task)
+    assert failed.state is TaskState.FAILED
+    assert failed.failure is not None
+    assert (failed.failure.reason, failed.failure.exit_code) == (FailureReason.USER, 3)
+    assert failed.failure.last_lines == ("the last line",)
+    await engine.tasks.retry(ADMIN, task.id)
+    again = await engine.lease(worker)
+    assert again.task.lease.epoch == 2
+
+
+async def test_an_unreadable_output_fails_the_task_with_file_and_line(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.complete(worker, grant, outputs=(Output("broken", "a" * 64, 1),))
+    await engine.finish()
+    failure = (await engine.get(task)).failure
+    assert failure is not None
+    assert (failure.reason, failure.message) == (FailureReason.BAD_OUTPUT, "scores.tsv:3: not a table")
+
+
+async def test_inputs_that_make_no_run_fail_the_task(engine: Engine) -> None:
+    task = await engine.submit(spec={"bad": True})
+    await engine.plan()
+    failure = (await engine.get(task)).failure
+    assert failure is not None
+    assert (failure.reason, failure.message) == (FailureReason.BAD_INPUT, "its inputs make no run")
+
+
+async def test_children_wait_for_their_parent_and_fail_with_it(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    parent = await engine.submit()
+    child = await engine.submit(depends_on=(parent.id,))
+    grandchild = await engine.submit(depends_on=(child.id,))
+    assert child.state is TaskState.BLOCKED
+    grant = await engine.lease(worker)
+    assert grant.task.id == parent.id
+    await engine.complete(worker, grant)
+    await engine.finish()
+    assert (await engine.get(child)).state is TaskState.QUEUED
+    await engine.tasks.cancel(ADMIN, child.id)
+    failed = await engine.get(grandchild)
+    assert failed.failure is not None
+    assert (failed.state, failed.failure.reason) == (TaskState.FAILED, FailureReason.DEPENDENCY)
+
+
+async def test_gpus_are_held_all_or_none_until_the_run_ends(engine: Engine) -> None:
+    worker = await engine.add_worker("box", gpus=3)
+    for _ in range(2):
+        await engine.submit(resources=Resources(gpus=2))
+    await engine.plan()
+    (grant,) = (await engine.poll(worker, most=4)).grants
+    assert grant.gpu_uuids == ("GPU-0", "GPU-1")
+    await engine.complete(worker, grant)
+    (second,) = (await engine.poll(worker, most=4)).grants
+    assert second.gpu_uuids == ("GPU-0", "GPU-1")
+
+
+async def test_high_priority_goes_first(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    await engine.submit()
+    urgent = await engine.submit(priority=5)
+    assert (await engine.lease(worker)).task.id == urgent.id
+
+
+async def test_a_task_that_no_worker_can_run_says_what_to_install(engine: Engine) -> None:
+    task = await engine.submit(requires=frozenset({"builtin:convert"}))
+    await engine.plan()
+    await engine.planning.explain_waiting()
+    assert "lode worker add" in (await engine.get(task)).waiting_reason
+    worker = await engine.add_worker("box")
+    await engine.planning.explain_waiting()
+    waiting = await engine.get(task)
+    assert waiting.state is TaskState.QUEUED
+    assert "lodeworks-platform[convert]" in waiting.waiting_reason
+    assert "box" in waiting.waiting_reason
+    told = Capabilities(missing={"builtin:convert": "nncf is not installed"})
+    await engine.register(worker[0], capabilities=told)
+    await engine.planning.explain_waiting()
+    assert "nncf is not installed" in (await engine.get(task)).waiting_reason
