@@ -50,7 +50,7 @@ class LaunchError(DriverError):
 
     reason = "LAUNCH"
 
-    def __init__(self, message: str, *, failure: FailureReason = FailureReason.LAUNCH) -> None:
+    def __init__(self, message: str, *, failure: FailureReason = FailureReason.WORKER) -> None:
         super().__init__(message)
         self.failure = failure
 

@@ -18,19 +18,15 @@ class FailureReason(Enum):
     USER = "user"
     OOM = "oom"
     IMAGE_PULL = "image_pull"
-    LAUNCH = "launch"
     TIMEOUT = "timeout"
     STALL = "stall"
     LOST = "lost"
     CANCELLED = "cancelled"
     BAD_INPUT = "bad_input"
     BAD_OUTPUT = "bad_output"
-    BAD_SETTING = "bad_setting"
-    NO_GPU = "no_gpu"
-    DIVERGED = "diverged"
-    NETWORK = "network"
-    NO_SPACE = "no_space"
-    AGENT = "agent"
+    NO_WORKER = "no_worker"
+    DISK_FULL = "disk_full"
+    WORKER = "worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What Complete tells the controller; stored before it is sent, so that it is told once."""
+    """What Complete tells the controller; journaled before it is sent, so that it is told once.
+
+    Times are seconds since the epoch; 0 = never.
+    """
 
     request_id: str
     task_id: str
@@ -52,11 +51,13 @@ class Outcome:
     state: OutcomeState
     failure: FailureReason | None = None
     message: str = ""
-    file: str = ""
-    line: int = 0
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: int = 0
+    signal: int = 0
     oom: bool = False
     outputs: tuple[Output, ...] = ()
-    log_size_bytes: int = 0
-    last_lines: tuple[str, ...] = ()
+    out_log_bytes: int = 0
+    worker_log_bytes: int = 0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    environment_digest: str = ""
+    cpu_s: float = 0.0

@@ -242,7 +242,7 @@ def _start_created(client: docker.DockerClient, container_id: str) -> None:
             "the docker engine has no GPU to give; install the NVIDIA container toolkit"
             if no_gpu
             else f"the container does not start: {error.explanation}",
-            failure=FailureReason.NO_GPU if no_gpu else FailureReason.LAUNCH,
+            failure=FailureReason.NO_WORKER if no_gpu else FailureReason.WORKER,
         ) from error
 
 
