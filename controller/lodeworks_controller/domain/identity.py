@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -110,6 +110,58 @@ class AgentIdentity:
         """Reads the URI of a certificate; None if it is not one of ours."""
         match = _AGENT_URI.fullmatch(uri)
         return None if match is None else AgentIdentity(AgentKind(match[1]), match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A worker or device as the authority knows it; announced first, enrolled when it has a certificate.
+
+    Attributes:
+        identity: Who it is.
+        name: As its administrator chose it.
+        created_at: When it was announced.
+        key_id: sha256 of the key of its newest certificate; empty before enrolment.
+        previous_key_id: The key before; counts until the newest was used, as the reply that told it may be lost.
+        certificate_serial: Of the newest certificate.
+        certificate_expires_at: Of the newest certificate.
+        revoked_at: When its certificates were ended.
+    """
+
+    identity: AgentIdentity
+    name: str
+    created_at: datetime
+    key_id: str = ""
+    previous_key_id: str = ""
+    certificate_serial: str = ""
+    certificate_expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def certified(self, *, key_id: str, serial: str, expires_at: datetime, shown_key_id: str = "") -> "Agent":
+        """Returns the agent with a new certificate, asked for with the shown key."""
+        previous = self.previous_key_id if key_id == self.key_id else shown_key_id or self.key_id
+        return replace(
+            self,
+            key_id=key_id,
+            previous_key_id=previous,
+            certificate_serial=serial,
+            certificate_expires_at=expires_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentToken:
+    """A one-time token: good for one key until it expires; of its secret only the hash is kept."""
+
+    id: str
+    identity: AgentIdentity
+    secret_hash: str
+    created_at: datetime
+    expires_at: datetime
+    used_key_id: str = ""
+
+    def is_good_for(self, key_id: str, *, at: datetime) -> bool:
+        """Says whether it enrols this key: unused, or used by the same key whose reply was lost."""
+        return at < self.expires_at and self.used_key_id in {"", key_id}
 
 
 def check_name(name: str, *, field: str = "name") -> str:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lodeworks_controller.service.audit import AuditRows
+    from lodeworks_controller.service.content import BlobRows
+    from lodeworks_controller.service.enrolment import AgentRows
+    from lodeworks_controller.service.idempotency import IdempotencyRows
+    from lodeworks_controller.service.identity import TokenRows, UserRows
     from lodeworks_controller.service.outbox import OutboxRows
     from lodeworks_controller.service.task import TaskRows
     from lodeworks_controller.service.worker import WorkerRows
@@ -34,6 +38,31 @@ class Transaction(Protocol):
     @property
     def workers(self) -> WorkerRows:
         """The workers."""
+        ...
+
+    @property
+    def users(self) -> UserRows:
+        """The users."""
+        ...
+
+    @property
+    def tokens(self) -> TokenRows:
+        """The bearer tokens of people."""
+        ...
+
+    @property
+    def agents(self) -> AgentRows:
+        """The enrolled workers and devices, with their one-time tokens."""
+        ...
+
+    @property
+    def blobs(self) -> BlobRows:
+        """Which scopes refer to which blobs."""
+        ...
+
+    @property
+    def idempotency(self) -> IdempotencyRows:
+        """The requests that were carried out."""
         ...
 
     @property

@@ -1,6 +1,7 @@
 """Everything that an installation vouches with, made once by ``lode-controller init`` and loaded at each start."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,17 +9,30 @@ from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.trust.authority import CertificateAuthority
 from lodeworks_controller.trust.desired_state import DesiredStateSigner
 from lodeworks_controller.trust.repository import ReleaseRepository
+from lodeworks_controller.trust.secrets import BEARER_PREFIX, ENROLMENT_PREFIX, secrets_of, token_key
 from lodeworks_controller.trust.server_certificate import server_certificate
 from lodeworks_controller.trust.signing_keys import DESIRED_STATE, SigningKeys
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The authority, the repository and the signer of one installation."""
+    """The authority, the repository, the signer and the secrets of one installation.
+
+    Attributes:
+        authority: Signs certificates.
+        repository: Signs and serves releases.
+        desired_state: Signs what devices shall run.
+        bearer_secrets: Secrets of people's tokens by token id.
+        enrolment_secrets: Secrets of one-time tokens by token id.
+        folder: Where all of it lies.
+        clock: The present moment.
+    """
 
     authority: CertificateAuthority
     repository: ReleaseRepository
     desired_state: DesiredStateSigner
+    bearer_secrets: Callable[[str], str]
+    enrolment_secrets: Callable[[str], str]
     folder: Path
     clock: Clock
 
@@ -33,16 +47,20 @@ def create_trust(folder: Path, *, clock: Clock) -> Trust:
     CertificateAuthority.create(folder / "ca", clock=clock)
     keys = SigningKeys(folder / "keys")
     ReleaseRepository(folder / "repository", keys=keys, clock=clock).create()
+    token_key(folder / "keys", randomness=secrets.token_bytes)
     return load_trust(folder, clock=clock)
 
 
 def load_trust(folder: Path, *, clock: Clock) -> Trust:
     """Loads ``<state>/trust``. Raises FileNotFoundError where ``create_trust`` was not. Blocks."""
     keys = SigningKeys(folder / "keys")
+    key = (folder / "keys" / "tokens.key").read_bytes()
     return Trust(
         authority=CertificateAuthority.load(folder / "ca", clock=clock),
         repository=ReleaseRepository(folder / "repository", keys=keys, clock=clock),
         desired_state=DesiredStateSigner(keys.load(DESIRED_STATE)),
+        bearer_secrets=secrets_of(key, prefix=BEARER_PREFIX),
+        enrolment_secrets=secrets_of(key, prefix=ENROLMENT_PREFIX),
         folder=folder,
         clock=clock,
     )

@@ -8,9 +8,13 @@ from pathlib import Path
 
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.storage.database.agent import SqlAgentRows
 from lodeworks_controller.storage.database.audit import SqlAuditRows
+from lodeworks_controller.storage.database.blob import SqlBlobRows
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.engine import Database
+from lodeworks_controller.storage.database.idempotency import SqlIdempotencyRows
+from lodeworks_controller.storage.database.identity import SqlTokenRows, SqlUserRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
 from lodeworks_controller.storage.database.task import SqlTaskRows
 from lodeworks_controller.storage.database.worker import SqlWorkerRows
@@ -44,6 +48,31 @@ class SqlTransaction:
     def workers(self) -> SqlWorkerRows:
         """The workers."""
         return SqlWorkerRows(self._connection)
+
+    @cached_property
+    def users(self) -> SqlUserRows:
+        """The users."""
+        return SqlUserRows(self._connection)
+
+    @cached_property
+    def tokens(self) -> SqlTokenRows:
+        """The bearer tokens of people."""
+        return SqlTokenRows(self._connection)
+
+    @cached_property
+    def agents(self) -> SqlAgentRows:
+        """The enrolled workers and devices, with their one-time tokens."""
+        return SqlAgentRows(self._connection, now=self._now)
+
+    @cached_property
+    def blobs(self) -> SqlBlobRows:
+        """Which scopes refer to which blobs."""
+        return SqlBlobRows(self._connection, now=self._now)
+
+    @cached_property
+    def idempotency(self) -> SqlIdempotencyRows:
+        """The requests that were carried out."""
+        return SqlIdempotencyRows(self._connection, now=self._now)
 
     @cached_property
     def outbox(self) -> SqlOutboxRows:

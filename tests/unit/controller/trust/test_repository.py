@@ -217,5 +217,5 @@ def test_init_may_be_repeated(trust: Trust, tmp_path: Path, clock: Hands) -> Non
     assert again.authority.fingerprint == trust.authority.fingerprint
     assert again.desired_state.key_id == trust.desired_state.key_id
     keys = list((tmp_path / "trust" / "keys").iterdir())
-    assert len(keys) == 5
+    assert len(keys) == 6
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
