@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from lodeworks_controller.domain.identity import InstallationRole, Principal
 from lodeworks_controller.domain.ids import ulids
 from lodeworks_controller.domain.task.attempt import Outcome
