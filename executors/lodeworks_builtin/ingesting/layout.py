@@ -13,7 +13,7 @@ from lodeworks_builtin.ingesting.source import Entry
 
 PICTURE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"))
 
-_FOLDERS = {
+KNOWN_FOLDERS = {
     "images": PICTURES,
     "jpegimages": PICTURES,
     "gt": ANNOTATIONS,
@@ -21,6 +21,8 @@ _FOLDERS = {
     "pred": PREDICTIONS,
     "predictions": PREDICTIONS,
 }
+"""Folder names, in lower case, that say what lies in them."""
+
 _JUNK = frozenset((".ds_store", "thumbs.db", "desktop.ini"))
 _META = "meta.yaml"
 
@@ -109,7 +111,7 @@ def _is_special(layout: Layout, entry: Entry, path: PurePosixPath) -> bool:
 def _place(path: PurePosixPath) -> tuple[str, str, PurePosixPath]:
     """Returns role, root folder and the path below the role's folder; the innermost known folder counts."""
     for index in range(len(path.parts) - 2, -1, -1):
-        role = _FOLDERS.get(path.parts[index].lower())
+        role = KNOWN_FOLDERS.get(path.parts[index].lower())
         if role:
             return role, "/".join(path.parts[:index]), PurePosixPath(*path.parts[index + 1 :])
     return "", "/".join(path.parts[:-1]), PurePosixPath(path.name)
