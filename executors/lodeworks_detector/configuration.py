@@ -101,7 +101,7 @@ def read_configuration(settings: Settings) -> Configuration:
 
 
 def _is_auto(settings: Settings, key: str) -> bool:
-    return str(settings.get(key) or _AUTO).strip().lower() == _AUTO
+    return str(settings.get(key, _AUTO)).strip().lower() == _AUTO
 
 
 def _input_size(settings: Settings) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ _SCORE_POWER = 0.5
 _IOU_POWER = 6
 _BOX_WEIGHT = 2.5
 _EPSILON = 1e-9
+_TINY = 1e-20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def assign(prediction: Prediction, batch: Batch, *, floor: float) -> Assignment:
     metric = metric * owner
     top_metric = metric.amax(2, keepdim=True)
     top_overlap = (overlap * owner).amax(2, keepdim=True)
-    share = metric / (top_metric + _EPSILON)
+    # The sixth power makes metrics as small as 1e-14: a larger guard would swallow them.
+    share = metric / top_metric.clamp(min=_TINY)
     weight = share.gather(1, box.unsqueeze(1)).squeeze(1)
     soft = (share * top_overlap.clamp(min=floor)).gather(1, box.unsqueeze(1)).squeeze(1)
     return Assignment(box, positive, soft, weight)

@@ -25,6 +25,7 @@ def make_optimizer(model: Detector, *, learning_rate: float) -> torch.optim.Adam
             {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=learning_rate,
+        fused=True,
     )
 
 

@@ -18,6 +18,7 @@ from lodeworks_detector.devices import choose_device, choose_precision
 from lodeworks_detector.examples import Example, PictureCache, read_examples, read_picture
 from lodeworks_detector.export import OnnxWriter
 from lodeworks_detector.input_size import choose_input_size
+from lodeworks_detector.memory import keep_freed_memory
 from lodeworks_detector.network import Detector
 from lodeworks_detector.progress import Reporter
 from lodeworks_detector.stages import Stages
@@ -149,6 +150,7 @@ def make_model(
 
 
 def _set_up_torch(configuration: Configuration) -> None:
+    keep_freed_memory()
     torch.set_num_threads(configuration.threads)
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(mode=True, warn_only=True)

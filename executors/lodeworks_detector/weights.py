@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def load_model(path: Path) -> SavedModel:
     document = load_document(path)
     if document.get("kind") != _KIND:
         raise BadModelError(
-            f"{path.name} was not written by the Lodeworks detector; train from scratch or give its .pt"
+            f"{path.name} is no model of the Lodeworks detector; train from scratch or give its .pt"
         )
     try:
         return SavedModel(
@@ -76,7 +77,10 @@ def load_document(path: Path) -> dict[str, Any]:
         BadModelError: the file cannot be read so.
     """
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A foreign file earns its refusal below, not a warning of torch as well.
+            warnings.simplefilter("ignore")
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise BadModelError(f"cannot read {path.name} as weights: {error}") from error
     if not isinstance(document, dict):
