@@ -1,0 +1,1 @@
+"""The `lode` command: one file per noun, through the public client alone."""

@@ -1,0 +1,259 @@
+"""`lode dataset`: pictures and annotations, in versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lodeworks.cli.dataset_operations import add_operations
+from lodeworks.cli.following import DETACH, follow, uploading
+from lodeworks.cli.output import plain, size, table_of_counts
+from lodeworks.cli.session import NAMES, Noun, flat, settings_of
+from lodeworks.errors import TaskFailedError
+
+if TYPE_CHECKING:
+    from lodeworks.api.dataset.v1.dataset_pb2 import GetImportReportResponse
+    from lodeworks.blocking.dataset import DatasetVersion
+    from lodeworks.cli.session import Session
+
+
+@click.group("dataset", cls=Noun)
+def dataset_command() -> None:
+    """Pictures and annotations, in versions."""
+
+
+add_operations(dataset_command)
+
+_VERSION_COLUMNS = {
+    "version": "name",
+    "state": "state",
+    "pictures": "picture_count",
+    "boxes": "box_count",
+    "made by": "operation",
+    "from": "parent_names",
+    "when": "create_time",
+}
+
+
+def print_version(session: Session, version: DatasetVersion, *, next_command: str = "") -> None:
+    """Prints a version and the next command."""
+    data = plain(version.data)
+    rows = [
+        ("version", data["name"]),
+        ("state", data["state"]),
+        ("pictures", data["picture_count"]),
+        ("annotated", data["annotated_count"]),
+        ("boxes", data["box_count"]),
+        ("classes", table_of_counts(data["class_counts"])),
+        ("size", size(data["size_bytes"])),
+        ("made by", data["operation"]),
+        ("from", data["parent_names"]),
+        ("digest", data["digest"]),
+    ]
+    session.output.one(version.data, rows=rows)
+    if next_command:
+        session.output.hint(f"next: {next_command}")
+
+
+@dataset_command.command("import", example="lode dataset import bccd-trainval.zip --to labelled")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", metavar="NAME", default="", help="Dataset that gets the version; default: name of the source.")
+@click.option("--format", "form", type=click.Choice(["auto", "voc", "coco", "yolo"]), default="auto", show_default=True)
+@click.option(
+    "--unknown-classes", "unknown", type=click.Choice(["stop", "ignore", "add"]), default="stop", show_default=True
+)
+@click.option("--dry-run", is_flag=True, help="Only the report; nothing is kept.")
+@DETACH
+@click.pass_obj
+def import_(
+    session: Session, sources: tuple[Path, ...], to: str, form: str, unknown: str, dry_run: bool, detach: bool
+) -> None:
+    """Make a version from zip files or folders."""
+    project = session.project
+    for source in sources:
+        with uploading(session, source) as progress:
+            task = project.datasets.import_from(
+                source,
+                to=to or source.stem,
+                format=form,
+                unknown_classes=unknown,
+                dry_run=dry_run,
+                progress=progress,
+            )
+        try:
+            if dry_run:
+                task.wait()
+                print_report(session, project.datasets.report(task_id=task.id))
+                continue
+            version = follow(session, task, detach=detach)
+        except TaskFailedError:
+            _report_if_any(session, task.id)
+            raise
+        if version is not None:
+            print_report(session, project.datasets.report(task_id=task.id), on_stderr=True)
+            print_version(session, version, next_command=f"lode dataset split {version.name} --to train=80,val=20")
+
+
+def _report_if_any(session: Session, task_id: str) -> None:
+    report = session.project.datasets.report(task_id=task_id)
+    if report.counts.files:
+        print_report(session, report, on_stderr=True)
+
+
+def print_report(session: Session, report: GetImportReportResponse, *, on_stderr: bool = False) -> None:
+    """Prints what an import did with every file."""
+    counts = plain(report.counts)
+    if session.output.style != "table" and not on_stderr:
+        session.output.one(report)
+        return
+    summary = (
+        f"{counts['files']} files: {counts['pictures_accepted']} pictures and {counts['annotations_accepted']} "
+        f"annotations accepted, {counts['pictures_merged']} identical, {counts['files_rejected']} rejected, "
+        f"{counts['files_ignored']} ignored; {counts['boxes_accepted']} boxes accepted, "
+        f"{counts['boxes_rejected']} rejected"
+    )
+    lines = [summary] + [f"  {entry.file}: {entry.reason}: {entry.detail}" for entry in list(report.rejections)[:20]]
+    if len(report.rejections) > len(lines) - 1:
+        lines.append(f"  … and {len(report.rejections) - 20} more: `-o json` shows all")
+    for line in lines:
+        if not on_stderr:
+            click.echo(line)
+        elif not session.output.quiet:
+            click.echo(line, err=True)
+
+
+@dataset_command.command("generate", example="lode dataset generate --to made --count 200 --seed 7")
+@click.option("--to", metavar="NAME", required=True, help="Dataset that gets the version.")
+@click.option("--count", type=click.IntRange(min=1), default=200, show_default=True, help="Number of pictures.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the generator.")
+@DETACH
+@click.pass_obj
+def generate(session: Session, to: str, count: int, seed: int, settings: tuple[str, ...], detach: bool) -> None:
+    """Make a version of made pictures, to try things on."""
+    task = session.project.datasets.generate(to=to, count=count, seed=seed, settings=settings_of(settings))
+    version = follow(session, task, detach=detach)
+    if version is not None:
+        print_version(session, version)
+
+
+@dataset_command.command("report", example="lode dataset report labelled@1")
+@click.argument("version")
+@click.pass_obj
+def report(session: Session, version: str) -> None:
+    """Show what an import did with every file."""
+    print_report(session, session.project.datasets.report(version=version))
+
+
+@dataset_command.command("ls", example="lode dataset ls")
+@click.option("--hidden", is_flag=True, help="Hidden ones too.")
+@click.pass_obj
+def ls(session: Session, hidden: bool) -> None:
+    """List the datasets."""
+    columns: dict[str, Any] = {
+        "dataset": "name",
+        "newest": lambda data: (data["latest"] or {}).get("name"),
+        "versions": "version_count",
+        "pictures": lambda data: (data["latest"] or {}).get("picture_count"),
+        "boxes": lambda data: (data["latest"] or {}).get("box_count"),
+    }
+    session.output.many(session.project.datasets.list(hidden=hidden), columns=columns)
+
+
+@dataset_command.command("show", example="lode dataset show labelled@1")
+@click.argument("version")
+@click.pass_obj
+def show(session: Session, version: str) -> None:
+    """Show a version."""
+    print_version(session, session.project.datasets.get(version))
+
+
+@dataset_command.command("history", example="lode dataset history labelled")
+@click.argument("name")
+@click.pass_obj
+def history(session: Session, name: str) -> None:
+    """List all versions of a dataset and what they were made from."""
+    session.output.many((entry.data for entry in session.project.datasets.history(name)), columns=_VERSION_COLUMNS)
+
+
+@dataset_command.command("stats", example="lode dataset stats labelled --class RBC,WBC")
+@click.argument("version")
+@click.option("--class", "classes", type=NAMES, multiple=True, metavar="A,B", help="Only these classes.")
+@click.pass_obj
+def stats(session: Session, version: str, classes: tuple[tuple[str, ...], ...]) -> None:
+    """Count a version by class."""
+    found = session.project.datasets.get(version).stats(flat(classes))
+    if session.output.style != "table":
+        session.output.one(found)
+        return
+    click.echo(
+        f"{found.pictures} pictures ({size(found.size_bytes)}), {found.annotated} annotated, {found.empty} of them "
+        f"empty; {found.boxes} boxes, {found.ignored_boxes} of classes outside the map"
+    )
+    columns = {"class": "class_name", "boxes": "boxes", "pictures": "pictures", "without": "negative_pictures"}
+    session.output.many(found.classes, columns=columns)
+
+
+@dataset_command.command("browse", example="lode dataset browse labelled -o json")
+@click.argument("version")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of pictures.")
+@click.option("--predictions", default="", metavar="ID", help="Prediction set to show beside.")
+@click.pass_obj
+def browse(session: Session, version: str, limit: int, predictions: str) -> None:
+    """List pictures with their boxes."""
+    from itertools import islice
+
+    found = session.project.datasets.get(version).pictures(prediction_set_id=predictions)
+    columns: dict[str, Any] = {
+        "picture": lambda data: data["names"][0] if data["names"] else data["digest"][:16],
+        "size": lambda data: f"{data['width']}×{data['height']}",
+        "boxes": lambda data: len(data["boxes"]) if data["annotated"] else "not annotated",
+        "classes": lambda data: sorted({box["class_name"] for box in data["boxes"]}),
+        "predictions": lambda data: len(data["predictions"]),
+    }
+    session.output.many(islice(found, limit), columns=columns)
+
+
+@dataset_command.command("export", example="lode dataset export labelled labelled.zip --format voc")
+@click.argument("version")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["voc", "coco", "yolo"]), default="voc", show_default=True)
+@click.option("--without-pictures", is_flag=True, help="Annotations only.")
+@DETACH
+@click.pass_obj
+def export(session: Session, version: str, out: Path, form: str, without_pictures: bool, detach: bool) -> None:
+    """Write a version into a zip file."""
+    task = session.project.datasets.get(version).export(out, format=form, with_pictures=not without_pictures)
+    path = follow(session, task, detach=detach)
+    if path is not None:
+        session.output.one({"path": str(path), "size_bytes": path.stat().st_size})
+
+
+@dataset_command.command("copy", example="lode dataset copy labelled --from cells")
+@click.argument("version")
+@click.option("--from", "source", required=True, metavar="PROJECT", help="Project that has it.")
+@click.option("--to", metavar="NAME", default="", help="Dataset that gets the version; default: the same name.")
+@click.pass_obj
+def copy(session: Session, version: str, source: str, to: str) -> None:
+    """Copy a version of another project into this one, at no cost."""
+    print_version(session, session.project.datasets.copy(version, from_project=source, to=to))
+
+
+@dataset_command.command("rename", example="lode dataset rename labelled cells")
+@click.argument("name")
+@click.argument("new_name")
+@click.pass_obj
+def rename(session: Session, name: str, new_name: str) -> None:
+    """Give a dataset another name."""
+    session.output.one(session.project.datasets.rename(name, new_name))
+
+
+@dataset_command.command("delete", example="lode dataset delete labelled@1 --yes")
+@click.argument("name")
+@click.pass_obj
+def delete(session: Session, name: str) -> None:
+    """Delete a version, or a dataset with all of its versions."""
+    session.confirm(f"delete {name}?")
+    session.project.datasets.delete(name)

@@ -1,0 +1,165 @@
+"""The operations of `lode dataset` that make new versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from lodeworks.cli.following import DETACH, follow
+from lodeworks.cli.session import NAMES, LodeCommand, flat, settings_of
+
+if TYPE_CHECKING:
+    from lodeworks.blocking.dataset import DatasetVersion
+    from lodeworks.cli.session import Noun, Session
+
+T = TypeVar("T")
+
+_TO = click.option("--to", metavar="NAME", default="", help="Dataset that gets the version; default: the same.")
+
+
+def _print(session: Session, version: DatasetVersion, *, next_command: str = "") -> None:
+    from lodeworks.cli.dataset import print_version
+
+    print_version(session, version, next_command=next_command)
+
+
+def add_operations(group: Noun) -> None:
+    """Adds the operations to the group."""
+    for command in (filter_, exclude, sample, merge, split, mine):
+        group.add_command(command)
+
+
+@click.command("filter", cls=LodeCommand, example="lode dataset filter labelled --class WBC --to with-wbc")
+@click.argument("version")
+@click.option("--class", "classes", type=NAMES, multiple=True, metavar="A,B", help="With a box of one of these.")
+@click.option("--without", type=NAMES, multiple=True, metavar="A,B", help="Without a box of any of these.")
+@click.option("--tag", "tags", type=NAMES, multiple=True, metavar="A,B", help="With one of these tags.")
+@click.option("--annotated/--not-annotated", default=None, help="With or without ground truth.")
+@click.option("--min-boxes", type=click.IntRange(min=0), default=0, help="With at least so many boxes.")
+@click.option("--where", default="", metavar="EXPR", help='A condition, such as "boxes > 3 and width >= 640".')
+@_TO
+@click.option("--dry-run", is_flag=True, help="Only counts.")
+@click.pass_obj
+def filter_(
+    session: Session,
+    version: str,
+    classes: tuple[tuple[str, ...], ...],
+    without: tuple[tuple[str, ...], ...],
+    tags: tuple[tuple[str, ...], ...],
+    annotated: bool | None,
+    min_boxes: int,
+    where: str,
+    to: str,
+    dry_run: bool,
+) -> None:
+    """Keep the pictures that a condition lets pass."""
+    from lodeworks.api.dataset.v1.dataset_pb2 import Filter
+
+    condition = Filter(
+        any_class=flat(classes), without_class=flat(without), any_tag=flat(tags), min_boxes=min_boxes, expression=where
+    )
+    if annotated is not None:
+        condition.annotated = annotated
+    found = session.project.datasets.get(version).filter(condition, to=to, dry_run=dry_run)
+    _print(session, found.result())
+
+
+@click.command("exclude", cls=LodeCommand, example="lode dataset exclude pool --without mined --to rest")
+@click.argument("version")
+@click.option("--without", type=NAMES, multiple=True, required=True, metavar="D,E", help="Versions that leave.")
+@_TO
+@click.pass_obj
+def exclude(session: Session, version: str, without: tuple[tuple[str, ...], ...], to: str) -> None:
+    """Take away the pictures of other versions."""
+    datasets = session.project.datasets
+    others = [datasets.get(name) for name in flat(without)]
+    _print(session, datasets.get(version).exclude(others, to=to).result())
+
+
+@click.command("sample", cls=LodeCommand, example="lode dataset sample pool --count 100 --seed 1 --to some")
+@click.argument("version")
+@click.option("--count", type=click.IntRange(min=1), default=None, help="Number of pictures.")
+@click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=None, help="Share of the pictures.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_TO
+@click.pass_obj
+def sample(session: Session, version: str, count: int | None, share: float | None, seed: int, to: str) -> None:
+    """Draw pictures at random."""
+    if (count is None) == (share is None):
+        raise click.UsageError("give either --count or --share")
+    found = session.project.datasets.get(version).sample(count=count or 0, share=share or 0.0, seed=seed, to=to)
+    _print(session, found.result())
+
+
+@click.command("merge", cls=LodeCommand, example="lode dataset merge train mined --to train")
+@click.argument("versions", nargs=-1, required=True)
+@click.option(
+    "--strategy",
+    type=click.Choice(["newest", "host", "guest", "stop"]),
+    default="newest",
+    show_default=True,
+    help="Who wins where annotations differ.",
+)
+@_TO
+@click.pass_obj
+def merge(session: Session, versions: tuple[str, ...], strategy: str, to: str) -> None:
+    """Join the pictures of several versions."""
+    if len(versions) < 2:  # noqa: PLR2004 - one alone cannot be merged
+        raise click.UsageError("name at least two versions")
+    first, *others = (session.project.datasets.get(name) for name in versions)
+    _print(session, first.merge(others, strategy=strategy, to=to).result())
+
+
+@click.command("split", cls=LodeCommand, example="lode dataset split labelled --to train=80,val=20")
+@click.argument("version")
+@click.option("--to", "parts", type=NAMES, multiple=True, required=True, metavar="A=80,B=20", help="Names and weights.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.pass_obj
+def split(session: Session, version: str, parts: tuple[tuple[str, ...], ...], seed: int) -> None:
+    """Make several versions that share no picture."""
+    weights = {}
+    for part in flat(parts):
+        name, equals, weight = part.partition("=")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise click.UsageError(f"--to takes NAME=WEIGHT, not {part!r}") from None
+        if not equals or not name:
+            raise click.UsageError(f"--to takes NAME=WEIGHT, not {part!r}")
+    made = session.project.datasets.get(version).split(weights, seed=seed).result()
+    columns = {"version": "name", "pictures": "picture_count", "annotated": "annotated_count", "boxes": "box_count"}
+    session.output.many((entry.data for entry in made), columns=columns)
+    names = [entry.name for entry in made]
+    if len(names) > 1:
+        session.output.hint(f"next: lode model train --train {names[0]} --val {names[1]}")
+
+
+@click.command("mine", cls=LodeCommand, example="lode dataset mine pool --top 50 --model cells --to mined")
+@click.argument("version")
+@click.option("--top", "top_k", type=click.IntRange(min=1), required=True, help="How many to choose.")
+@click.option("--model", default="", metavar="M", help="Model that looks at the pictures.")
+@click.option("--strategy", default="", help="random, entropy …; default: the executor's.")
+@click.option("--executor", default="", help="Default: the built-in one.")
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the executor.")
+@_TO
+@DETACH
+@click.pass_obj
+def mine(
+    session: Session,
+    version: str,
+    top_k: int,
+    model: str,
+    strategy: str,
+    executor: str,
+    settings: tuple[str, ...],
+    to: str,
+    detach: bool,
+) -> None:
+    """Choose the pictures most worth labelling."""
+    task = session.project.datasets.get(version).mine(
+        top_k=top_k, model=model, strategy=strategy, to=to, executor=executor, settings=settings_of(settings)
+    )
+    made = follow(session, task, detach=detach)
+    if made is not None:
+        _print(session, made)
