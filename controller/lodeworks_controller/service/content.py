@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionDeniedError
+from lodeworks_controller.domain.identity import AgentIdentity, Principal, ProjectRole
+from lodeworks_controller.domain.task.lease import check_held
+from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionDeniedError, StaleLeaseError
+from lodeworks_controller.service.access import require
 from lodeworks_controller.service.store import Store
 
 READ_BYTES: Final = 512 * 1024
@@ -140,9 +143,9 @@ def task_scope(task_id: str) -> str:
     return f"task:{task_id}"
 
 
-def device_scope(device_id: str) -> str:
-    """Returns the scope of what a device's document names."""
-    return f"device:{device_id}"
+def device_scope(device_id: str) -> Scope:
+    """Returns what a device may touch: it reads what its document names (``device:<id>``) and writes nothing."""
+    return Scope(readable=(f"device:{device_id}",), writable=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,35 @@ class ContentService:
     def __init__(self, store: Store, blobs: BlobStore) -> None:
         self._store = store
         self._blobs = blobs
+
+    async def people_scope(self, principal: Principal, project: str) -> Scope:
+        """Returns what a person may touch in a project: viewers read, editors write.
+
+        Raises NotFoundError PROJECT_NOT_FOUND, also for who is no member.
+        """
+        async with self._store.snapshot() as tx:
+            found = await tx.projects.find(project)
+            if found is None:
+                raise NotFoundError("PROJECT_NOT_FOUND", f"there is no project {project} that you are a member of")
+            await require(tx, principal, found.id, ProjectRole.VIEWER)
+            role = await tx.projects.role(found.id, principal.user_id)
+        writes = principal.is_administrator or (role is not None and role.covers(ProjectRole.EDITOR))
+        own = project_scope(found.id)
+        return Scope(readable=(own,), writable=own if writes else None)
+
+    async def lease_scope(self, worker: AgentIdentity, task_id: str, *, lease_epoch: int) -> Scope:
+        """Returns what a worker may touch for a lease it holds: inputs and its project's content; writes its outputs.
+
+        Raises StaleLeaseError.
+        """
+        async with self._store.snapshot() as tx:
+            try:
+                task = await tx.tasks.get(task_id)
+            except NotFoundError as error:
+                raise StaleLeaseError(task_id, lease_epoch=lease_epoch) from error
+        check_held(task, worker_id=worker.id, lease_epoch=lease_epoch)
+        own = task_scope(task_id)
+        return Scope(readable=(own, project_scope(task.project_id)), writable=own)
 
     async def find_missing(self, scope: Scope, digests: Sequence[str]) -> list[str]:
         """Returns those that must be sent: not stored, or not the scope's, as a digest is no key to others' content."""
