@@ -1,7 +1,7 @@
 """Datasets and their versions: named, numbered, never edited."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -42,6 +42,7 @@ class Dataset:
     name: str
     created_at: datetime
     last_number: int = 0
+    hidden: bool = False
     deleted_at: datetime | None = None
 
 
@@ -51,7 +52,7 @@ class Making:
 
     operation: Operation
     parents: tuple[str, ...] = ()
-    parameters: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
 
 
@@ -84,7 +85,6 @@ class DatasetVersion:
     task_id: str | None = None
     failure: str | None = None
     report_digest: str | None = None
-    hidden: bool = False
     deleted_at: datetime | None = None
 
     @property
@@ -105,20 +105,21 @@ class DatasetVersion:
         raise ConflictError("DATASET_NOT_READY", message, id=self.id, task_id=self.task_id or "")
 
     def ready(self, content: Content, *, class_revision: int, at: datetime) -> "DatasetVersion":
-        """Returns the version with what it holds; only a version that is being made can become READY."""
-        if self.state is not VersionState.CREATING:
-            raise ConflictError("DATASET_STATE", f"{self.full_name} is {self.state.value} and cannot become ready")
+        """Returns the version with what it holds; a failed one can still become READY, since tasks can be retried."""
+        if self.state is VersionState.READY:
+            raise ConflictError("DATASET_STATE", f"{self.full_name} is ready and never changes again", id=self.id)
         return replace(
             self,
             state=VersionState.READY,
             content=content,
             report_digest=content.report_digest,
             class_revision=class_revision,
+            failure=None,
             ready_at=at,
         )
 
-    def fail(self, failure: str, *, report_digest: str | None = None) -> "DatasetVersion":
+    def fail(self, failure: str) -> "DatasetVersion":
         """Returns the version as failed; one that is READY stays so."""
-        if self.state is not VersionState.CREATING:
+        if self.state is VersionState.READY:
             return self
-        return replace(self, state=VersionState.FAILED, failure=failure, report_digest=report_digest or self.report_digest)
+        return replace(self, state=VersionState.FAILED, failure=failure)

@@ -6,7 +6,7 @@
     boxes("Platelets") > 3 or boxes = 0
     annotated and aspect < 1
 
-Words: ``class``, ``tag`` (= or !=); ``width``, ``height``, ``bytes``, ``megapixels``, ``aspect``, ``boxes``,
+Words: ``class``, ``tag`` (= or !=); ``width``, ``height``, ``size_bytes``, ``megapixels``, ``aspect``, ``boxes``,
 ``boxes("NAME")`` (compared with a number); ``annotated``; ``and``, ``or``, ``not`` and brackets. A name with blanks or
 marks stands in quotes.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from lodeworks_controller.errors import InvalidError
 
-MEASURES = ("width", "height", "bytes", "megapixels", "aspect", "boxes")
+MEASURES = ("width", "height", "size_bytes", "megapixels", "aspect", "boxes")
 COMPARISONS = ("<=", ">=", "!=", "==", "=", "<", ">")
 _KEYWORDS = frozenset({"and", "or", "not", "class", "tag", "annotated", *MEASURES})
 _TOKEN = re.compile(
@@ -163,7 +163,7 @@ class _Parser:
     def _one(self) -> Condition:
         self._depth += 1
         if self._depth > _DEPTH:
-            raise InvalidError("EXPRESSION", f"the expression nests more than {_DEPTH} deep", field="expression")
+            raise InvalidError("FILTER_INVALID", f"the expression nests more than {_DEPTH} deep", field="expression")
         try:
             if self._take("word", text="not"):
                 return Not(self._one())
@@ -225,4 +225,4 @@ class _Parser:
 
     def _error(self, position: int, what: str) -> InvalidError:
         message = f"the expression {self._text!r} {what} (character {position + 1})"
-        return InvalidError("EXPRESSION", message, field="expression", position=position + 1)
+        return InvalidError("FILTER_INVALID", message, field="expression", position=position + 1)

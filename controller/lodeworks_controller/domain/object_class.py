@@ -1,15 +1,15 @@
 """Classes: what boxes are called in a project.
 
-A *raw class* is a name exactly as some file spelled it, interned once per installation and never deleted; boxes keep its
-``rid``. A project's *class map* says what the raw names mean there. Each change makes a new revision and rewrites no box:
-old versions follow, since names are resolved when they are read.
+A *raw class* is a name exactly as some file spelled it, interned once per installation and never deleted; boxes keep
+its ``rid``. A project's *class map* says what the raw names mean there. Each change makes a new revision and rewrites
+no box: old versions follow, since names are resolved when they are read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lodeworks_controller.domain.ids import Ids
-from lodeworks_controller.domain.reference import check_name, fold
+from lodeworks_controller.domain.reference import fold
 from lodeworks_controller.errors import ConflictError, ExistsError, InvalidError, NotFoundError
 
 
@@ -100,7 +100,8 @@ class ClassMap:
     def add(self, names: Sequence[str], *, ids: Ids, aliases: Sequence[str] = ()) -> "ClassMap":
         """Returns a map with new classes; aliases go to the first of them."""
         if aliases and len(names) != 1:
-            raise InvalidError("ALIAS_OF_MANY", "aliases belong to one class; add the classes one by one", field="aliases")
+            message = "aliases belong to one class; add the classes one by one"
+            raise InvalidError("ALIAS_OF_MANY", message, field="aliases")
         classes = list(self.classes)
         taken = self._owners()
         for name in names:
@@ -114,7 +115,8 @@ class ClassMap:
         entry, clean = self.get(name), check_class_name(new_name)
         other = self.find(clean)
         if other is not None and other.id != entry.id:
-            raise ExistsError("CLASS_EXISTS", f"{clean!r} already means {other.name!r}; merge the two instead", name=clean)
+            message = f"{clean!r} already means {other.name!r}; merge the two instead"
+            raise ExistsError("CLASS_EXISTS", message, name=clean)
         kept = tuple(dict.fromkeys(old for old in (*entry.aliases, entry.name) if fold(old) != fold(clean)))
         return self._replace(replace(entry, name=clean, aliases=kept))
 
@@ -140,7 +142,8 @@ class ClassMap:
         aliases = (*target.aliases, *(name for entry in sources for name in entry.names))
         gone = {entry.id for entry in sources}
         merged = replace(target, aliases=aliases)
-        return self._next([merged if entry.id == target.id else entry for entry in self.classes if entry.id not in gone])
+        rest = (entry for entry in self.classes if entry.id not in gone)
+        return self._next([merged if entry.id == target.id else entry for entry in rest])
 
     def delete(self, name: str) -> "ClassMap":
         """Returns a map without the class; its names are ignored, its boxes kept."""
@@ -157,11 +160,12 @@ class ClassMap:
 
 
 def check_class_name(name: str) -> str:
-    """Returns a class name in normal form, or raises InvalidError; spaces and most marks are allowed, as files have them."""
+    """Returns a class name without blanks at its ends, or raises InvalidError; files have most marks, so they may."""
     clean = name.strip()
     if not clean or len(clean) > CLASS_NAME_LENGTH or not clean.isprintable() or "," in clean:
-        message = f"class name {name!r} is not usable; give 1 to {CLASS_NAME_LENGTH} printable characters without a comma"
-        raise InvalidError("CLASS_NAME", message, field="name")
+        allowed = f"1 to {CLASS_NAME_LENGTH} printable characters without a comma"
+        message = f"the class name {name!r} is not usable; give {allowed}"
+        raise InvalidError("NAME_INVALID", message, field="name")
     return clean
 
 

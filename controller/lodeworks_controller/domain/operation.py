@@ -20,7 +20,7 @@ from lodeworks_controller.domain.reference import check_name
 from lodeworks_controller.errors import InvalidError
 
 SEED_LIMIT = 2**63
-_SHARES_MANY = 20
+_SHARES_FEW, _SHARES_MANY = 2, 20
 
 
 class Conflict(Enum):
@@ -39,13 +39,11 @@ class Filter:
     classes: tuple[str, ...] = ()
     without_classes: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    without_tags: tuple[str, ...] = ()
-    min_width: int | None = None
-    max_width: int | None = None
-    min_height: int | None = None
-    max_height: int | None = None
     annotated: bool | None = None
-    expression: str | None = None
+    min_boxes: int = 0
+    min_width: int = 0
+    min_height: int = 0
+    expression: str = ""
 
     def condition(self) -> Condition:
         """Returns what it says as one condition, or raises InvalidError when it says nothing."""
@@ -55,28 +53,26 @@ class Filter:
         if self.tags:
             parts.append(AnyOf(tuple(map(HasTag, self.tags))))
         parts.extend(Not(HasClass(name)) for name in self.without_classes)
-        parts.extend(Not(HasTag(tag)) for tag in self.without_tags)
-        for measure, operator, number in (
-            ("width", ">=", self.min_width),
-            ("width", "<=", self.max_width),
-            ("height", ">=", self.min_height),
-            ("height", "<=", self.max_height),
-        ):
-            if number is not None:
-                parts.append(Compare(measure, operator, number))
+        for measure in ("boxes", "width", "height"):
+            least = getattr(self, f"min_{measure}")
+            if least < 0:
+                raise InvalidError("FILTER_INVALID", f"min_{measure} is {least}; give 0 or more", field="filter")
+            if least:
+                parts.append(Compare(measure, ">=", least))
         if self.annotated is not None:
             parts.append(Annotated() if self.annotated else Not(Annotated()))
-        if self.expression:
+        if self.expression.strip():
             parts.append(parse_condition(self.expression))
         if not parts:
-            raise InvalidError("FILTER_EMPTY", "the filter says nothing; name a class, a tag, a size or an expression")
+            message = "the filter says nothing; name a class, a tag, a size or an expression"
+            raise InvalidError("FILTER_INVALID", message, field="filter")
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def parameters(self) -> dict[str, Any]:
         """Returns what is said, as plain data."""
         said = {name: getattr(self, name) for name in self.__slots__}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
-        return {name: value for name, value in plain.items() if value not in (None, [], "")}
+        return {name: value for name, value in plain.items() if value not in (None, [], "", 0) or value is False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +85,16 @@ class Sample:
     def size_of(self, pictures: int) -> int:
         """Returns how many of so many pictures are drawn; all, when more are asked for than there are."""
         if (self.count is None) == (self.share is None):
-            raise InvalidError("SAMPLE_SIZE", "give either a count or a share, not both", field="count")
+            raise InvalidError("SAMPLE_INVALID", "give either a count or a share, not both", field="count")
         if self.count is not None:
             if self.count < 1:
-                raise InvalidError("SAMPLE_SIZE", f"count is {self.count}; draw at least one", field="count")
+                raise InvalidError("SAMPLE_INVALID", f"count is {self.count}; draw at least one", field="count")
             return min(self.count, pictures)
         assert self.share is not None
         if not 0 < self.share <= 1:
-            raise InvalidError("SAMPLE_SIZE", f"share is {self.share:g}; give more than 0 and at most 1", field="share")
+            raise InvalidError(
+                "SAMPLE_INVALID", f"share is {self.share:g}; give more than 0 and at most 1", field="share"
+            )
         return min(pictures, max(1, round(self.share * pictures))) if pictures else 0
 
 
@@ -108,19 +106,21 @@ class Split:
 
     def check(self) -> "Split":
         """Returns the split with names in normal form, or raises InvalidError."""
-        if not 2 <= len(self.shares) <= _SHARES_MANY:
-            message = f"a split needs 2 to {_SHARES_MANY} parts, as in --to train=80,val=20; {len(self.shares)} given"
-            raise InvalidError("SPLIT_PARTS", message, field="shares")
+        if not _SHARES_FEW <= len(self.shares) <= _SHARES_MANY:
+            message = f"a split needs {_SHARES_FEW} to {_SHARES_MANY} parts, as in --to train=80,val=20; {len(self.shares)} given"
+            raise InvalidError("SPLIT_INVALID", message, field="shares")
         for name, share in self.shares.items():
             if not 0 < share < float("inf"):
-                raise InvalidError("SPLIT_SHARE", f"the share of {name} is {share:g}; give more than 0", field="shares")
+                raise InvalidError(
+                    "SPLIT_INVALID", f"the share of {name} is {share:g}; give more than 0", field="shares"
+                )
         clean = {check_name(name, field="shares"): float(share) for name, share in self.shares.items()}
         if len(clean) != len(self.shares):
-            raise InvalidError("SPLIT_PARTS", "two parts have the same name; name each part once", field="shares")
+            raise InvalidError("SPLIT_INVALID", "two parts have the same name; name each part once", field="shares")
         return Split(clean)
 
     def sizes(self, pictures: int) -> tuple[int, ...]:
-        """Returns how many pictures each part gets: largest remainders, and nobody goes empty while there are enough."""
+        """Returns how many pictures each part gets: largest remainders, nobody empty while there are enough."""
         total = sum(self.shares.values())
         exact = [share / total * pictures for share in self.shares.values()]
         sizes = [int(part) for part in exact]
@@ -137,5 +137,5 @@ class Split:
 def check_seed(seed: int) -> int:
     """Returns the seed, or raises InvalidError."""
     if not 0 <= seed < SEED_LIMIT:
-        raise InvalidError("SEED", f"seed is {seed}; give a number from 0 to 2^63-1", field="seed")
+        raise InvalidError("SETTING_INVALID", f"seed is {seed}; give a number from 0 to 2^63-1", field="seed")
     return seed

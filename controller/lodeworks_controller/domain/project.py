@@ -34,6 +34,7 @@ class Project:
     class_revision: int
     created_by: str
     created_at: datetime
+    description: str = ""
     archived_at: datetime | None = None
 
     def archive(self, *, at: datetime) -> "Project":

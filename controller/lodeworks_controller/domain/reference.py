@@ -1,31 +1,32 @@
 """Names: what a thing may be called, and how a version or a stage of it is written.
 
-``name`` is a thing, ``name@3`` a version of it, ``name@3:epoch_10`` a stage of that version. Without a number the newest
-READY version is meant; without a stage the recommended one.
+``name`` is a thing, ``name@3`` a version of it, ``name@3:epoch_10`` a stage of that version. Without a number the
+newest READY version is meant; without a stage the recommended one.
 """
 
 import unicodedata
 from dataclasses import dataclass
 
+from lodeworks_controller.domain.ids import is_id
 from lodeworks_controller.errors import InvalidError
 
 NAME_LENGTH = 100
-_FORBIDDEN = frozenset("@:,/\\\"'`$*?<>|=")
+_MARKS = frozenset("-_.")
 
 
 def check_name(name: str, *, field: str = "name") -> str:
-    """Returns the name in normal form (NFC, no blanks at the ends), or raises InvalidError."""
+    """Returns the name in normal form (NFC, no blanks at the ends), or raises InvalidError NAME_INVALID."""
     clean = unicodedata.normalize("NFC", name).strip()
+    allowed = f"1 to {NAME_LENGTH} letters, digits, '-', '_' or '.', beginning with a letter or digit"
     if not clean:
-        raise InvalidError("NAME_EMPTY", f"{field} is empty; give one", field=field)
-    if len(clean) > NAME_LENGTH:
-        raise InvalidError("NAME_TOO_LONG", f"{field} has {len(clean)} characters; at most {NAME_LENGTH}", field=field)
-    bad = sorted({mark for mark in clean if mark in _FORBIDDEN or not mark.isprintable()})
-    if bad:
-        shown = " ".join(repr(mark) for mark in bad)
-        raise InvalidError("NAME_CHARACTER", f"{field} {clean!r} holds {shown}; leave it out", field=field)
-    if clean.startswith("-"):
-        raise InvalidError("NAME_CHARACTER", f"{field} {clean!r} starts with '-'; options do that", field=field)
+        raise InvalidError("NAME_INVALID", f"the name is empty; give {allowed}", field=field)
+    wrong = next((mark for mark in clean if not (mark.isalnum() or mark in _MARKS)), None)
+    if wrong is not None:
+        raise InvalidError("NAME_INVALID", f"the name {clean!r} holds {wrong!r}; give {allowed}", field=field)
+    if len(clean) > NAME_LENGTH or not clean[0].isalnum():
+        raise InvalidError("NAME_INVALID", f"the name {clean!r} is not usable; give {allowed}", field=field)
+    if is_id(clean):
+        raise InvalidError("NAME_INVALID", f"the name {clean!r} looks like an id; pick another", field=field)
     return clean
 
 
@@ -53,7 +54,7 @@ def parse_reference(text: str, *, field: str = "name") -> Reference:
     name, at, digits = head.partition("@")
     if at and not (digits.isascii() and digits.isdigit() and int(digits) > 0):
         message = f"{text!r} names no version: after '@' stands a number from 1, as in {name or 'name'}@3"
-        raise InvalidError("VERSION_NUMBER", message, field=field)
+        raise InvalidError("NAME_INVALID", message, field=field)
     if colon and not stage:
-        raise InvalidError("STAGE_EMPTY", f"{text!r} ends with ':'; write the stage behind it or nothing", field=field)
+        raise InvalidError("NAME_INVALID", f"{text!r} ends with ':'; write the stage behind it or nothing", field=field)
     return Reference(check_name(name, field=field), int(digits) if at else None, stage if colon else None)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from lodeworks_controller.errors import BadOutputError
@@ -10,7 +11,7 @@ from lodeworks_controller.errors import BadOutputError
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that was wrong, where it was found, and what became of it (rejected, dropped, clipped, ignored, kept)."""
+    """One thing that was wrong, where it was found, and what became of it (rejected, dropped, clipped, …)."""
 
     reason: str
     file: str
@@ -99,3 +100,14 @@ class ImportReport:
 def count_reasons(issues: Iterable[Issue]) -> dict[str, int]:
     """Returns how often each reason occurs."""
     return dict(sorted(Counter(issue.reason for issue in issues).items()))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """Where the report of an import lies; ``version_id`` is None for a dry run."""
+
+    task_id: str
+    project_id: str
+    version_id: str | None
+    digest: str
+    created_at: datetime

@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lodeworks_controller.service.audit import AuditRows
+    from lodeworks_controller.service.catalogue import CatalogueRows, LineageRows
     from lodeworks_controller.service.content import BlobRows
+    from lodeworks_controller.service.dataset import DatasetRows
     from lodeworks_controller.service.enrolment import AgentRows
     from lodeworks_controller.service.idempotency import IdempotencyRows
     from lodeworks_controller.service.identity import TokenRows, UserRows
+    from lodeworks_controller.service.object_class import ClassRows
     from lodeworks_controller.service.outbox import OutboxRows
+    from lodeworks_controller.service.prediction_set import PredictionSetRows
+    from lodeworks_controller.service.project import ProjectRows
     from lodeworks_controller.service.task import TaskRows
     from lodeworks_controller.service.worker import WorkerRows
 
@@ -63,6 +68,36 @@ class Transaction(Protocol):
     @property
     def idempotency(self) -> IdempotencyRows:
         """The requests that were carried out."""
+        ...
+
+    @property
+    def projects(self) -> ProjectRows:
+        """The projects and their members."""
+        ...
+
+    @property
+    def classes(self) -> ClassRows:
+        """The raw classes of the installation and the class maps of projects."""
+        ...
+
+    @property
+    def datasets(self) -> DatasetRows:
+        """The datasets, their versions and import reports."""
+        ...
+
+    @property
+    def prediction_sets(self) -> PredictionSetRows:
+        """The prediction sets."""
+        ...
+
+    @property
+    def catalogue(self) -> CatalogueRows:
+        """Ranges of ids, segments of assets, views."""
+        ...
+
+    @property
+    def lineage(self) -> LineageRows:
+        """What was made from what."""
         ...
 
     @property

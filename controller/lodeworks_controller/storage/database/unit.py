@@ -11,11 +11,16 @@ from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.storage.database.agent import SqlAgentRows
 from lodeworks_controller.storage.database.audit import SqlAuditRows
 from lodeworks_controller.storage.database.blob import SqlBlobRows
+from lodeworks_controller.storage.database.catalogue import SqlCatalogueRows, SqlLineageRows
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.dataset import SqlDatasetRows
 from lodeworks_controller.storage.database.engine import Database
 from lodeworks_controller.storage.database.idempotency import SqlIdempotencyRows
 from lodeworks_controller.storage.database.identity import SqlTokenRows, SqlUserRows
+from lodeworks_controller.storage.database.object_class import SqlClassRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
+from lodeworks_controller.storage.database.prediction_set import SqlPredictionSetRows
+from lodeworks_controller.storage.database.project import SqlProjectRows
 from lodeworks_controller.storage.database.task import SqlTaskRows
 from lodeworks_controller.storage.database.worker import SqlWorkerRows
 
@@ -73,6 +78,36 @@ class SqlTransaction:
     def idempotency(self) -> SqlIdempotencyRows:
         """The requests that were carried out."""
         return SqlIdempotencyRows(self._connection, now=self._now)
+
+    @cached_property
+    def projects(self) -> SqlProjectRows:
+        """The projects and their members."""
+        return SqlProjectRows(self._connection)
+
+    @cached_property
+    def classes(self) -> SqlClassRows:
+        """The raw classes of the installation and the class maps of projects."""
+        return SqlClassRows(self._connection, now=self._now)
+
+    @cached_property
+    def datasets(self) -> SqlDatasetRows:
+        """The datasets, their versions and import reports."""
+        return SqlDatasetRows(self._connection)
+
+    @cached_property
+    def prediction_sets(self) -> SqlPredictionSetRows:
+        """The prediction sets."""
+        return SqlPredictionSetRows(self._connection)
+
+    @cached_property
+    def catalogue(self) -> SqlCatalogueRows:
+        """Ranges of ids, segments of assets, views."""
+        return SqlCatalogueRows(self._connection, now=self._now)
+
+    @cached_property
+    def lineage(self) -> SqlLineageRows:
+        """What was made from what."""
+        return SqlLineageRows(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutboxRows:

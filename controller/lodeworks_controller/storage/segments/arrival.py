@@ -1,12 +1,13 @@
 """Exchange forms become segments: digests become aids, names become rids, every list of boxes a record."""
+# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+from lodeworks_formats.segments import ASSETS_SCHEMA, BOXES_SCHEMA
 
 from lodeworks_controller.domain.manifest import (
     ASSETS,
@@ -19,52 +20,22 @@ from lodeworks_controller.domain.manifest import (
     covering,
 )
 from lodeworks_controller.storage.segments.assembly import SPLIT_TAG
-from lodeworks_controller.storage.segments.membership import Outcome
-from lodeworks_controller.storage.segments.session import Limits, Located, Source, files_sql, open_session, table
+from lodeworks_controller.storage.segments.job_types import (
+    Arrival,
+    ArriveJob,
+    Located,
+    Outcome,
+    PredictJob,
+    Source,
+    Written,
+)
+from lodeworks_controller.storage.segments.session import files_sql, open_session, table
 from lodeworks_controller.storage.segments.statistics import bounds, statistics_of
-from lodeworks_controller.storage.segments.written import Writer, Written
-from lodeworks_formats.segments import ASSETS_SCHEMA, BOXES_SCHEMA
+from lodeworks_controller.storage.segments.written import Writer
 
 _BOXES_PER_SEGMENT = 2_000_000
 _BATCH = 65_536
-_VALUES = ", ".join(
-    f"b.{field.name} AS {field.name}" for field in BOXES_SCHEMA if field.name not in ("rec", "rid")
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ArriveJob:
-    """Turns a checked exchange form into segments.
-
-    Attributes:
-        exchange: The file.
-        assets: All assets segments of the installation.
-        rids: Exact class name → raw class, for every name that occurs.
-        first_aid: Start of a reserved range that has room for every new picture.
-        first_rec: Start of a reserved range that has room for a record per annotated and per predicted picture.
-        source: Name of the source, for provenance.
-        import_id: What this import is known by, for provenance.
-        folder: A new folder.
-        limits: What the job may use.
-    """
-
-    exchange: str
-    assets: tuple[Located, ...]
-    rids: Mapping[str, int]
-    first_aid: int
-    first_rec: int
-    source: str
-    import_id: str
-    folder: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What an import made: the version, and its predictions when there were any."""
-
-    version: Outcome
-    predictions: Outcome | None
+_VALUES = ", ".join(f"b.{field.name} AS {field.name}" for field in BOXES_SCHEMA if field.name not in ("rec", "rid"))
 
 
 def arrive(job: ArriveJob) -> Arrival:
@@ -89,7 +60,7 @@ def _number_assets(session: duckdb.DuckDBPyConnection, job: ArriveJob, writer: W
     paths = [segment.path for segment in job.assets]
     assets = files_sql(paths) if paths else "(SELECT 0::BIGINT AS aid, ''::BLOB AS digest WHERE false)"
     session.execute(
-        "CREATE TEMP TABLE numbered AS"  # noqa: S608 (numbers and paths of our own)
+        "CREATE TEMP TABLE numbered AS"
         f" WITH known AS (SELECT aid, digest FROM {assets} WHERE digest IN (SELECT digest FROM x)),"
         " flat AS (SELECT x.file_row_number AS place, x.digest, known.aid AS old, x.boxes IS NOT NULL AS annotated,"
         "  x.predictions IS NOT NULL AS predicted FROM x LEFT JOIN known ON known.digest = x.digest),"
@@ -108,7 +79,7 @@ def _number_assets(session: duckdb.DuckDBPyConnection, job: ArriveJob, writer: W
     classes = {"name": pa.array(list(job.rids), pa.string()), "rid": pa.array(list(job.rids.values()), pa.int64())}
     session.register("classes", pa.table(classes))
     columns = ", ".join("extension AS format" if name == "format" else name for name in ASSETS_SCHEMA.names)
-    rows = table(session, f"SELECT {columns} FROM placed WHERE fresh ORDER BY aid")  # noqa: S608 (column names)
+    rows = table(session, f"SELECT {columns} FROM placed WHERE fresh ORDER BY aid")
     return [writer.write(ASSETS, rows)] if rows.num_rows else []
 
 
@@ -137,23 +108,24 @@ def _write_records(session: duckdb.DuckDBPyConnection, column: str, writer: Writ
     """Writes boxes and counts of one column, record by record; sorting may spill, memory stays flat."""
     rec = "rec" if column == "boxes" else "predicted_rec"
     unnested = (
-        f"SELECT {rec} AS rec, unnest({column}) AS b, generate_subscripts({column}, 1) AS place"  # noqa: S608
+        f"SELECT {rec} AS rec, unnest({column}) AS b, generate_subscripts({column}, 1) AS place"
         f" FROM placed WHERE {rec} IS NOT NULL"
     )
     boxes: Iterator[Any] = session.sql(
-        f"SELECT rec, rid, {_VALUES} FROM ({unnested}) JOIN classes ON classes.name = b.class_name"  # noqa: S608
-        " ORDER BY rec, place"
+        f"SELECT rec, rid, {_VALUES} FROM ({unnested}) JOIN classes ON classes.name = b.class_name ORDER BY rec, place"
     ).to_arrow_reader(_BATCH)
     written = list(writer.write_parts(BOXES, boxes, rows=_BOXES_PER_SEGMENT))
     counts: Iterator[Any] = session.sql(
-        f"SELECT rec, rid, count(*) AS n FROM ({unnested}) JOIN classes ON classes.name = b.class_name"  # noqa: S608
+        f"SELECT rec, rid, count(*) AS n FROM ({unnested}) JOIN classes ON classes.name = b.class_name"
         " GROUP BY rec, rid ORDER BY rec, rid"
     ).to_arrow_reader(_BATCH)
     return [*written, *writer.write_parts(COUNTS, counts, rows=_BOXES_PER_SEGMENT)]
 
 
 def _predictions(session: duckdb.DuckDBPyConnection, writer: Writer) -> Outcome | None:
-    records = table(session, "SELECT aid, predicted_rec AS rec FROM numbered WHERE predicted_rec IS NOT NULL ORDER BY aid")
+    records = table(
+        session, "SELECT aid, predicted_rec AS rec FROM numbered WHERE predicted_rec IS NOT NULL ORDER BY aid"
+    )
     if not records.num_rows:
         return None
     written = [writer.write(RECORDS, records), *_write_records(session, "predictions", writer)]
@@ -162,18 +134,6 @@ def _predictions(session: duckdb.DuckDBPyConnection, writer: Writer) -> Outcome 
 
 def _source(written: list[Written]) -> Source:
     return Source(tuple(Located(part.ref, part.path) for part in written))
-
-
-@dataclass(frozen=True, slots=True)
-class PredictJob:
-    """Turns predictions on the pictures of a version into the records of a prediction set."""
-
-    exchange: str
-    version: Source
-    rids: Mapping[str, int]
-    first_rec: int
-    folder: str
-    limits: Limits
 
 
 def arrive_predictions(job: PredictJob) -> Outcome:
@@ -185,7 +145,7 @@ def arrive_predictions(job: PredictJob) -> Outcome:
             paths = [segment.path for segment in job.version.of_kind(kind)]
             session.execute(f"CREATE TEMP VIEW {kind} AS SELECT * FROM {files_sql(paths)}")
         session.execute(
-            "CREATE TEMP TABLE numbered AS SELECT x.file_row_number AS place, a.aid,"  # noqa: S608 (a number)
+            "CREATE TEMP TABLE numbered AS SELECT x.file_row_number AS place, a.aid,"
             f" {job.first_rec} - 1 + row_number() OVER (ORDER BY a.aid) AS predicted_rec FROM x"
             " JOIN assets a ON a.digest = x.digest WHERE x.predictions IS NOT NULL"
             " AND a.aid IN (SELECT aid FROM members)"
@@ -196,5 +156,7 @@ def arrive_predictions(job: PredictJob) -> Outcome:
         found = _predictions(session, writer)
     if found is not None:
         return found
-    empty = Writer(Path(job.folder)).write(RECORDS, pa.table({"aid": pa.array([], "int64"), "rec": pa.array([], "int64")}))
+    empty = Writer(Path(job.folder)).write(
+        RECORDS, pa.table({"aid": pa.array([], "int64"), "rec": pa.array([], "int64")})
+    )
     return Outcome((empty,), (), Statistics())

@@ -1,18 +1,19 @@
 """Members put together into pictures: assets, names, boxes with resolved class names, in the columns of a view."""
+# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+from lodeworks_formats.segments import BOX_TYPE, PICTURES_SCHEMA
 from numpy.typing import NDArray
 
 from lodeworks_controller.domain.manifest import ASSETS, BOXES, PROVENANCE, RECORDS, covering
-from lodeworks_controller.storage.segments.session import Located, Source, files_sql
+from lodeworks_controller.storage.segments.job_types import Located, Source
+from lodeworks_controller.storage.segments.session import files_sql
 from lodeworks_controller.storage.segments.statistics import bounds
-from lodeworks_formats.segments import BOX_TYPE, PICTURES_SCHEMA
 
 SPLIT_TAG = "split:"
 """A member's tag that begins so names the part of a split that its source put it in."""
@@ -20,13 +21,6 @@ SPLIT_TAG = "split:"
 _BOX_COLUMNS = [field.name for field in BOX_TYPE if field.name != "class_name"]
 _LISTS = PICTURES_SCHEMA.field("boxes").type
 _STRINGS = PICTURES_SCHEMA.field("names").type
-
-
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """Boxes of another source on the same pictures: a prediction set, or records in place of the version's own."""
-
-    source: Source
 
 
 def assemble(
@@ -90,7 +84,7 @@ def _assets(session: duckdb.DuckDBPyConnection, source: Source, aids: Any) -> An
     files = _within(source, ASSETS, aids)
     low, high = aids[0].as_py(), aids[-1].as_py()
     found = session.sql(
-        f"SELECT * FROM {files_sql([file.path for file in files])}"  # noqa: S608 (paths of our own, quoted)
+        f"SELECT * FROM {files_sql([file.path for file in files])}"
         f" WHERE aid BETWEEN {low} AND {high} AND aid IN (SELECT aid FROM chunk) ORDER BY aid"
     ).to_arrow_table()
     if not found.column("aid").combine_chunks().equals(aids):
@@ -105,7 +99,7 @@ def _by_aid(session: duckdb.DuckDBPyConnection, source: Source, aids: Any) -> An
         return pa.array([[]] * len(aids), _STRINGS)
     low, high = aids[0].as_py(), aids[-1].as_py()
     found = session.sql(
-        f"SELECT c.aid, coalesce(n.names, []) AS names FROM chunk c LEFT JOIN (SELECT aid,"  # noqa: S608 (as above)
+        f"SELECT c.aid, coalesce(n.names, []) AS names FROM chunk c LEFT JOIN (SELECT aid,"
         f" list(DISTINCT name ORDER BY name) AS names FROM {files_sql([file.path for file in files])}"
         f" WHERE aid BETWEEN {low} AND {high} AND aid IN (SELECT aid FROM chunk) GROUP BY aid) n ON n.aid = c.aid"
         " ORDER BY c.aid"
@@ -119,16 +113,14 @@ def _prediction_records(session: duckdb.DuckDBPyConnection, source: Source, aids
         return pa.chunked_array([pa.nulls(len(aids), pa.int64())])
     low, high = aids[0].as_py(), aids[-1].as_py()
     found = session.sql(
-        "SELECT c.aid, r.rec FROM chunk c LEFT JOIN (SELECT aid, max(rec) AS rec"  # noqa: S608 (as above)
+        "SELECT c.aid, r.rec FROM chunk c LEFT JOIN (SELECT aid, max(rec) AS rec"
         f" FROM {files_sql([file.path for file in files])} WHERE aid BETWEEN {low} AND {high} GROUP BY aid) r"
         " ON r.aid = c.aid ORDER BY c.aid"
     ).to_arrow_table()
     return found.column("rec")
 
 
-def box_lists_of(
-    session: duckdb.DuckDBPyConnection, recs: Any, *, source: Source, classes: Mapping[int, str]
-) -> Any:
+def box_lists_of(session: duckdb.DuckDBPyConnection, recs: Any, *, source: Source, classes: Mapping[int, str]) -> Any:
     """Returns one list of boxes per record, in the record's own order; null where the record is null."""
     flat = recs.combine_chunks() if isinstance(recs, pa.ChunkedArray) else recs
     boxes = _boxes(session, flat, source=source, rids=sorted(classes))
@@ -163,13 +155,13 @@ def _boxes(session: duckdb.DuckDBPyConnection, recs: Any, *, source: Source, rid
             continue
         parts.append(
             session.sql(
-                f"SELECT {columns} FROM {files_sql([segment.path], numbered=True)}"  # noqa: S608 (as above)
+                f"SELECT {columns} FROM {files_sql([segment.path], numbered=True)}"
                 f" WHERE rec BETWEEN {values[first]} AND {values[last - 1]} AND rec IN (SELECT rec FROM wanted)"
                 f" AND rid IN ({listed}) ORDER BY rec, file_row_number"
             ).to_arrow_table()
         )
     if not parts:
-        return session.sql(f"SELECT {columns} FROM ({_NO_BOXES})").to_arrow_table()  # noqa: S608 (constants)
+        return session.sql(f"SELECT {columns} FROM ({_NO_BOXES})").to_arrow_table()
     return pa.concat_tables(parts).combine_chunks()
 
 
@@ -207,5 +199,7 @@ def _plain_tags(tags: Any) -> Any:
 def _splits(tags: Any) -> Any:
     if not len(tags.flatten()):
         return pa.nulls(len(tags), pa.string())
-    parts = [next((tag[len(SPLIT_TAG) :] for tag in row if tag.startswith(SPLIT_TAG)), None) for row in tags.to_pylist()]
+    parts = [
+        next((tag[len(SPLIT_TAG) :] for tag in row if tag.startswith(SPLIT_TAG)), None) for row in tags.to_pylist()
+    ]
     return pa.array(parts, pa.string())

@@ -1,27 +1,31 @@
 """Exchange forms as they come in: nothing in them is believed before it was looked at here."""
+# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
-
-from lodeworks_controller.domain.object_class import CLASS_NAME_LENGTH
-from lodeworks_controller.errors import BadOutputError
-from lodeworks_controller.storage.segments.session import Limits, files_sql, open_session
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.pictures import EXTENSIONS
 from lodeworks_formats.segments import pictures_metadata
 
-DIGEST_BYTES = 32
+from lodeworks_controller.domain.object_class import CLASS_NAME_LENGTH
+from lodeworks_controller.errors import BadOutputError
+from lodeworks_controller.service.segments import Inspection
+from lodeworks_controller.storage.segments.job_types import InspectJob
+from lodeworks_controller.storage.segments.session import files_sql, open_session
+
 _TOLERANCE_PX = 1.01
 _NAMES_MANY = 20_000
 _PICTURE_RULES = (
     ("width < 1 OR height < 1 OR size_bytes < 1", "has no width, height or size"),
     ("orientation NOT BETWEEN 1 AND 8 OR channels NOT BETWEEN 1 AND 4", "has an orientation or channels out of range"),
     (f"extension NOT IN {EXTENSIONS}", "has an unknown extension"),
-    ("octet_length(digest) <> 32 OR octet_length(derived_digest) <> 32", "has a digest of another length than 32 bytes"),
+    (
+        "octet_length(digest) <> 32 OR octet_length(derived_digest) <> 32",
+        "has a digest of another length than 32 bytes",
+    ),
     ("len(tags) > 1000 OR len(names) > 100000", "has more tags or names than anybody can mean"),
 )
 _BOX_RULES = (
@@ -39,36 +43,6 @@ _BOX_RULES = (
         "a class name that is empty, too long or has blanks around it",
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class InspectJob:
-    """Checks an exchange form, and finds which of its pictures the installation has already.
-
-    ``digests_path`` is a new file: 32 bytes per picture or derived picture, each once.
-    """
-
-    exchange: str
-    assets: tuple[str, ...]
-    digests_path: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What an exchange form holds. Counts of boxes are by exact class name."""
-
-    pictures: int
-    new_pictures: int
-    annotated: int
-    predicted: int
-    boxes: Mapping[str, int]
-    prediction_boxes: Mapping[str, int]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """All names that occur, in order."""
-        return tuple(sorted({*self.boxes, *self.prediction_boxes}))
 
 
 def inspect_exchange(job: InspectJob) -> Inspection:
@@ -91,9 +65,9 @@ def _inspect(session: duckdb.DuckDBPyConnection, job: InspectJob) -> Inspection:
     _check_pictures(session)
     for column in ("boxes", "predictions"):
         _check_boxes(session, column)
-    pictures, annotated, predicted = session.sql(
-        "SELECT count(*), count(boxes), count(predictions) FROM x"
-    ).fetchall()[0]
+    pictures, annotated, predicted = session.sql("SELECT count(*), count(boxes), count(predictions) FROM x").fetchall()[
+        0
+    ]
     _write_digests(session, Path(job.digests_path))
     known = count_known(session, job.assets)
     return Inspection(
@@ -109,8 +83,7 @@ def _inspect(session: duckdb.DuckDBPyConnection, job: InspectJob) -> Inspection:
 def _check_pictures(session: duckdb.DuckDBPyConnection) -> None:
     cases = " ".join(f"WHEN {rule} THEN '{what}'" for rule, what in _PICTURE_RULES)
     wrong = session.sql(
-        f"SELECT file_row_number, hex(digest), CASE {cases} END AS what FROM x"  # noqa: S608 (constants above)
-        " WHERE what IS NOT NULL LIMIT 1"
+        f"SELECT file_row_number, hex(digest), CASE {cases} END AS what FROM x WHERE what IS NOT NULL LIMIT 1"
     ).fetchall()
     if wrong:
         row, digest, what = wrong[0]
@@ -124,7 +97,7 @@ def _check_boxes(session: duckdb.DuckDBPyConnection, column: str) -> None:
     rules = (*_BOX_RULES, ("b.score IS NULL", "no score")) if column == "predictions" else _BOX_RULES
     cases = " ".join(f"WHEN {rule} THEN '{what}'" for rule, what in rules)
     wrong = session.sql(
-        f"SELECT file_row_number, CASE {cases} END AS what"  # noqa: S608 (constants above)
+        f"SELECT file_row_number, CASE {cases} END AS what"
         f" FROM (SELECT file_row_number, width, height, unnest({column}) AS b FROM x) WHERE what IS NOT NULL LIMIT 1"
     ).fetchall()
     for row, what in wrong:
@@ -133,7 +106,7 @@ def _check_boxes(session: duckdb.DuckDBPyConnection, column: str) -> None:
 
 def _class_counts(session: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
     found: Sequence[Any] = session.sql(
-        f"SELECT b.class_name, count(*) FROM (SELECT unnest({column}) AS b FROM x)"  # noqa: S608 (two constants)
+        f"SELECT b.class_name, count(*) FROM (SELECT unnest({column}) AS b FROM x)"
         f" GROUP BY 1 ORDER BY 1 LIMIT {_NAMES_MANY + 1}"
     ).fetchall()
     if len(found) > _NAMES_MANY:
@@ -159,5 +132,5 @@ def count_known(session: duckdb.DuckDBPyConnection, assets: Sequence[str]) -> in
     """Returns how many pictures of ``x`` are in the assets segments."""
     if not assets:
         return 0
-    query = f"SELECT count(*) FROM {files_sql(assets)} a JOIN x ON x.digest = a.digest"  # noqa: S608 (our paths)
+    query = f"SELECT count(*) FROM {files_sql(assets)} a JOIN x ON x.digest = a.digest"
     return int(session.sql(query).fetchall()[0][0])

@@ -1,16 +1,17 @@
 """Operations on members: each reads versions and writes one members segment, sharing all the rest."""
+# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from lodeworks_formats.manifest import SegmentRef
+from lodeworks_formats.segments import MEMBERS_SCHEMA
 from numpy.typing import NDArray
 
-from lodeworks_controller.domain.expression import Condition
 from lodeworks_controller.domain.manifest import (
     ASSETS,
     BOXES,
@@ -18,79 +19,24 @@ from lodeworks_controller.domain.manifest import (
     MEMBERS,
     PROVENANCE,
     SIGNALS,
-    Statistics,
     covering,
 )
 from lodeworks_controller.domain.operation import Conflict
 from lodeworks_controller.errors import ConflictError
 from lodeworks_controller.storage.segments.conditions import compile_condition
-from lodeworks_controller.storage.segments.session import Limits, Source, open_session, show, table
-from lodeworks_controller.storage.segments.statistics import bounds, ids_of, statistics_of
-from lodeworks_controller.storage.segments.written import Writer, Written
-from lodeworks_formats.manifest import SegmentRef
-from lodeworks_formats.segments import MEMBERS_SCHEMA
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A new version: the members segment that was written, the segments it shares with its parents, its figures."""
-
-    written: tuple[Written, ...]
-    shared: tuple[SegmentRef, ...]
-    statistics: Statistics
-
-
-@dataclass(frozen=True, slots=True)
-class FilterJob:
-    """Keeps the members that fulfil a condition."""
-
-    source: Source
-    condition: Condition
-    rids: Mapping[str, tuple[int, ...]]
-    folder: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class MergeJob:
-    """Unites two versions; on pictures annotated differently, ``conflict`` says whose record stays."""
-
-    host: Source
-    guest: Source
-    conflict: Conflict
-    folder: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class ExcludeJob:
-    """Keeps the members of the host whose pictures the others do not have."""
-
-    host: Source
-    others: tuple[Source, ...]
-    folder: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class PartsJob:
-    """Draws disjoint parts of given sizes by chance; what they leave over belongs to none."""
-
-    source: Source
-    sizes: tuple[int, ...]
-    seed: int
-    folder: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class SelectJob:
-    """Keeps the pictures with the given digests, which must all be members."""
-
-    source: Source
-    digests: tuple[bytes, ...]
-    folder: str
-    limits: Limits
+from lodeworks_controller.storage.segments.job_types import (
+    ExcludeJob,
+    FilterJob,
+    MergeJob,
+    Outcome,
+    PartsJob,
+    PositivesJob,
+    SelectJob,
+    Source,
+)
+from lodeworks_controller.storage.segments.session import open_session, show, table
+from lodeworks_controller.storage.segments.statistics import bounds, ids_of, positive_pictures, statistics_of
+from lodeworks_controller.storage.segments.written import Writer
 
 
 def filter_members(job: FilterJob) -> Outcome:
@@ -120,7 +66,7 @@ def merge_members(job: MergeJob) -> Outcome:
                        CASE WHEN h.tags IS NULL THEN g.tags
                             WHEN g.tags IS NULL OR h.tags = g.tags THEN h.tags
                             ELSE list_sort(list_distinct(list_concat(h.tags, g.tags))) END AS tags
-                FROM host h FULL JOIN guest g ON h.aid = g.aid ORDER BY 1""",  # noqa: S608 (one of three constants)
+                FROM host h FULL JOIN guest g ON h.aid = g.aid ORDER BY 1""",
         )
     return _outcome(rows, sources=(job.host, job.guest), folder=job.folder)
 
@@ -172,6 +118,11 @@ def select_members(job: SelectJob) -> Outcome:
     return _outcome(rows, sources=(job.source,), folder=job.folder)
 
 
+def positives(job: PositivesJob) -> tuple[int, ...]:
+    """Runs a PositivesJob."""
+    return positive_pictures(read_members(job.source, columns=["rec"]), sources=(job.source,), groups=job.groups)
+
+
 def shuffle(aids: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
     """Returns the places of the aids in an order that depends on seed and aids alone (splitmix64)."""
     with np.errstate(over="ignore"):
@@ -186,7 +137,9 @@ def shuffle(aids: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
 
 def read_members(source: Source, *, columns: Sequence[str] = ("aid", "rec", "tags")) -> Any:
     """Returns the members of a version."""
-    parts = [pq.read_table(segment.path, columns=list(columns), partitioning=None) for segment in source.of_kind(MEMBERS)]
+    parts = [
+        pq.read_table(segment.path, columns=list(columns), partitioning=None) for segment in source.of_kind(MEMBERS)
+    ]
     return pa.concat_tables(parts) if parts else MEMBERS_SCHEMA.empty_table().select(list(columns))
 
 
@@ -205,4 +158,3 @@ def _shared(rows: Any, sources: Sequence[Source]) -> tuple[SegmentRef, ...]:
             assert range_ is not None
             shared.extend(covering((ref for ref in refs if ref.kind == kind), low=range_[0], high=range_[1]))
     return tuple(dict.fromkeys(shared))
-

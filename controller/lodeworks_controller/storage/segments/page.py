@@ -1,38 +1,17 @@
 """Pages: a few members at a time, as pictures."""
+# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from lodeworks_controller.domain.expression import Condition
-from lodeworks_controller.domain.manifest import ASSETS, COUNTS, MEMBERS
-from lodeworks_controller.storage.segments.assembly import assemble
-from lodeworks_controller.storage.segments.conditions import compile_condition
-from lodeworks_controller.storage.segments.session import Limits, Source, open_session, show
 from lodeworks_formats.pictures import Picture
 from lodeworks_formats.segments.box_columns import box_lists
 
-
-@dataclass(frozen=True, slots=True)
-class PageJob:
-    """Reads up to ``limit`` members behind an aid, those that fulfil the condition if there is one."""
-
-    source: Source
-    classes: Mapping[int, str]
-    after_aid: int
-    limit: int
-    limits: Limits
-    condition: Condition | None = None
-    rids: Mapping[str, tuple[int, ...]] | None = None
-    predictions: Source | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Pictures with their aids; ``after_aid`` for the next page, None when this was the last."""
-
-    pictures: tuple[tuple[int, Picture], ...]
-    after_aid: int | None
+from lodeworks_controller.domain.manifest import ASSETS, COUNTS, MEMBERS
+from lodeworks_controller.service.segments import Page
+from lodeworks_controller.storage.segments.assembly import assemble
+from lodeworks_controller.storage.segments.conditions import compile_condition
+from lodeworks_controller.storage.segments.job_types import PageJob
+from lodeworks_controller.storage.segments.session import open_session, show
 
 
 def read_page(job: PageJob) -> Page:

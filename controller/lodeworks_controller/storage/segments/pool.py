@@ -5,22 +5,35 @@ DuckDB with their first job.
 """
 
 import asyncio
+import importlib
 import logging
 import multiprocessing
 import resource
 import signal
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from lodeworks_controller.errors import ExhaustedError, UnavailableError
 
-Job = TypeVar("Job")
-Answer = TypeVar("Answer")
+Job = TypeVar("Job", contravariant=True)
+Answer = TypeVar("Answer", covariant=True)
 
 _LOG = logging.getLogger(__name__)
 _JOBS_PER_PROCESS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Job, Answer]):
+    """A function of one argument by name, so that only the process that runs it loads its module."""
+
+    module: str
+    function: str
+
+
+def _run(module: str, function: str, job: Any) -> Any:
+    return getattr(importlib.import_module(module), function)(job)
 
 
 def _begin(memory_bytes: int) -> None:
@@ -58,8 +71,8 @@ class Pool:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
 
-    async def run(self, function: Callable[[Job], Answer], job: Job) -> Answer:
-        """Returns what the function answers to the job.
+    async def run(self, work: Work[Job, Answer], job: Job) -> Answer:
+        """Returns what the work's function answers to the job.
 
         Raises:
             ExhaustedError: It wanted more memory than it may have.
@@ -69,7 +82,9 @@ class Pool:
         if executor is None:
             raise UnavailableError("POOL_CLOSED", "the controller is stopping; repeat in a moment")
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, function, job)
+            answered = executor.submit(_run, work.module, work.function, job)
+            answer: Answer = await asyncio.wrap_future(answered)
+            return answer
         except BrokenProcessPool as error:
             self._replace(executor)
             message = "a process for heavy work died, perhaps for want of memory; repeat"
@@ -99,4 +114,6 @@ class Pool:
 
 
 def _too_big() -> ExhaustedError:
-    return ExhaustedError("MEMORY_LIMIT", "this needs more memory than the controller gives to one job; raise the limit")
+    return ExhaustedError(
+        "MEMORY_LIMIT", "this needs more memory than the controller gives to one job; raise the limit"
+    )

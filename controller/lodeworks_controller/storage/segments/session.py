@@ -1,16 +1,13 @@
 """DuckDB over segments: in memory, opened afresh for each job, under a memory limit."""
+# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-
-from lodeworks_controller.domain.manifest import ASSETS, BOXES, COUNTS, MEMBERS, PROVENANCE, RECORDS, SIGNALS
-from lodeworks_formats.manifest import SegmentRef
 from lodeworks_formats.segments import (
     ASSETS_SCHEMA,
     BOXES_SCHEMA,
@@ -21,6 +18,9 @@ from lodeworks_formats.segments import (
     SIGNALS_SCHEMA,
 )
 
+from lodeworks_controller.domain.manifest import ASSETS, BOXES, COUNTS, MEMBERS, PROVENANCE, RECORDS, SIGNALS
+from lodeworks_controller.storage.segments.job_types import Limits, Located
+
 SCHEMAS = {
     ASSETS: ASSETS_SCHEMA,
     BOXES: BOXES_SCHEMA,
@@ -30,39 +30,6 @@ SCHEMAS = {
     RECORDS: RECORDS_SCHEMA,
     SIGNALS: SIGNALS_SCHEMA,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one job may use; beyond the memory DuckDB spills into ``scratch``."""
-
-    scratch: str
-    memory_bytes: int = 400 * 1024 * 1024
-    threads: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A segment and the file that holds it."""
-
-    ref: SegmentRef
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The segments of a version or a prediction set, where a job can read them."""
-
-    segments: tuple[Located, ...]
-
-    def of_kind(self, kind: str) -> tuple[Located, ...]:
-        """Returns the segments of one kind, in the manifest's order."""
-        return tuple(segment for segment in self.segments if segment.ref.kind == kind)
-
-    @property
-    def refs(self) -> tuple[SegmentRef, ...]:
-        """Returns the segments without their places."""
-        return tuple(segment.ref for segment in self.segments)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lodeworks_controller.domain.manifest import ASSETS, COUNTS, ClassCount, Statistics
-from lodeworks_controller.storage.segments.session import Located, Source
+from lodeworks_controller.storage.segments.job_types import Located, Source
 
 Ids = NDArray[np.int64]
 _TABLE_ROOM = 64 * 1024 * 1024

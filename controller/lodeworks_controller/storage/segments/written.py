@@ -1,24 +1,16 @@
 """Segments on their way into the store: files in a job's folder, named by what they hold."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from lodeworks_controller.storage.segments.session import SCHEMAS
 from lodeworks_formats.manifest import SegmentRef, sha256_file
 from lodeworks_formats.segments import write_segment
 
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A segment that a job wrote and that no store knows yet."""
-
-    ref: SegmentRef
-    path: str
+from lodeworks_controller.storage.segments.job_types import Written
+from lodeworks_controller.storage.segments.session import SCHEMAS
 
 
 class Writer:

@@ -1,0 +1,265 @@
+"""Datasets, their versions and reports in SQL."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, Select, String, Table, Text, insert, select, update
+
+from lodeworks_controller.domain.dataset import Content, Dataset, DatasetVersion, Making, Operation, VersionState
+from lodeworks_controller.domain.manifest import Statistics
+from lodeworks_controller.domain.project import ObjectType
+from lodeworks_controller.domain.reference import fold
+from lodeworks_controller.domain.report import StoredReport
+from lodeworks_controller.errors import ExistsError, NotFoundError
+from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.schema import Digest, Id, Instant, JsonText, metadata
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("name_key", String(200), nullable=False),  # folded name; the id once deleted, to free the name
+    Column("last_number", Integer, nullable=False),
+    Column("hidden", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("deleted_at", Instant),
+    Index(None, "project_id", "name_key", unique=True),
+)
+
+versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("dataset_id", ForeignKey("datasets.id"), nullable=False),
+    Column("project_id", ForeignKey("projects.id"), nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("object_type", String(40), nullable=False),
+    Column("operation", String(40), nullable=False),
+    Column("parents", JsonText, nullable=False),
+    Column("parameters", JsonText, nullable=False),
+    Column("seed", String(20)),  # up to 2^63-1, text keeps it whole on its way through JSON tools
+    Column("class_revision", Integer, nullable=False),
+    Column("manifest_digest", Digest),
+    Column("statistics", JsonText),
+    Column("report_digest", Digest),
+    Column("task_id", Id, index=True),
+    Column("failure", Text),
+    Column("created_by", String(80), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("ready_at", Instant),
+    Column("deleted_at", Instant),
+    Index(None, "dataset_id", "number", unique=True),
+)
+
+reports = Table(
+    "import_reports",
+    metadata,
+    Column("task_id", Id, primary_key=True),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("version_id", Id, index=True),
+    Column("digest", Digest, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+_JOINED = select(versions, datasets.c.name).join(datasets, datasets.c.id == versions.c.dataset_id)
+
+
+class SqlDatasetRows:
+    """Datasets and versions on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find(self, project_id: str, name_or_id: str) -> Dataset | None:
+        """Returns a dataset of the project that is not deleted."""
+        mine = (datasets.c.name_key == fold(name_or_id)) | (datasets.c.id == name_or_id)
+        query = select(datasets).where(datasets.c.project_id == project_id, datasets.c.deleted_at.is_(None), mine)
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else _to_dataset(row)
+
+    async def get(self, dataset_id: str) -> Dataset:
+        """Returns a dataset, or raises NotFoundError DATASET_NOT_FOUND."""
+        row = (await self._connection.execute(select(datasets).where(datasets.c.id == dataset_id))).mappings().first()
+        if row is None:
+            raise NotFoundError("DATASET_NOT_FOUND", f"there is no dataset {dataset_id}; see `lode dataset ls`")
+        return _to_dataset(row)
+
+    async def list(
+        self, project_id: str, *, after_name: str = "", limit: int = 100, include_hidden: bool = False
+    ) -> Sequence[Dataset]:
+        """Returns the datasets of a project by name."""
+        query = (
+            select(datasets)
+            .where(
+                datasets.c.project_id == project_id,
+                datasets.c.deleted_at.is_(None),
+                datasets.c.name_key > fold(after_name),
+            )
+            .order_by(datasets.c.name_key)
+            .limit(limit)
+        )
+        if not include_hidden:
+            query = query.where(datasets.c.hidden.is_(False))
+        return [_to_dataset(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def add(self, dataset: Dataset) -> None:
+        """Stores a new dataset, or raises ExistsError DATASET_EXISTS."""
+        await self._refuse_taken(dataset)
+        await self._connection.execute(insert(datasets), _dataset_values(dataset))
+
+    async def put(self, dataset: Dataset) -> None:
+        """Stores a dataset that changed, or raises ExistsError DATASET_EXISTS."""
+        await self._refuse_taken(dataset)
+        changed = update(datasets).where(datasets.c.id == dataset.id).values(_dataset_values(dataset))
+        await self._connection.execute(changed)
+
+    async def _refuse_taken(self, dataset: Dataset) -> None:
+        values = _dataset_values(dataset)
+        query = select(datasets.c.id).where(
+            datasets.c.project_id == dataset.project_id,
+            datasets.c.name_key == values["name_key"],
+            datasets.c.id != dataset.id,
+        )
+        if (await self._connection.execute(query)).first() is not None:
+            message = f"the project has a dataset {dataset.name!r} already; choose another name"
+            raise ExistsError("DATASET_EXISTS", message, name=dataset.name)
+
+    async def version(self, version_id: str) -> DatasetVersion:
+        """Returns a version, or raises NotFoundError VERSION_NOT_FOUND."""
+        found = await self._versions(_JOINED.where(versions.c.id == version_id))
+        if not found:
+            raise NotFoundError("VERSION_NOT_FOUND", f"there is no dataset version {version_id}; see `lode dataset ls`")
+        return found[0]
+
+    async def numbered(self, dataset_id: str, number: int) -> DatasetVersion | None:
+        """Returns the version with that number."""
+        found = await self._versions(_JOINED.where(versions.c.dataset_id == dataset_id, versions.c.number == number))
+        return found[0] if found else None
+
+    async def newest_ready(self, dataset_ids: Sequence[str]) -> dict[str, DatasetVersion]:
+        """Returns dataset id → its newest READY version that is not deleted, for those that have one."""
+        found: dict[str, DatasetVersion] = {}
+        ready = _JOINED.where(versions.c.state == VersionState.READY.value, versions.c.deleted_at.is_(None))
+        for dataset_id in dataset_ids:
+            mine = ready.where(versions.c.dataset_id == dataset_id).order_by(versions.c.number.desc()).limit(1)
+            found |= {dataset_id: version for version in await self._versions(mine)}
+        return found
+
+    async def versions(
+        self, dataset_id: str, *, before_number: int | None = None, limit: int = 100
+    ) -> Sequence[DatasetVersion]:
+        """Returns versions that are not deleted, newest first."""
+        query = _JOINED.where(versions.c.dataset_id == dataset_id, versions.c.deleted_at.is_(None))
+        if before_number is not None:
+            query = query.where(versions.c.number < before_number)
+        return await self._versions(query.order_by(versions.c.number.desc()).limit(limit))
+
+    async def by_ids(self, version_ids: Iterable[str]) -> dict[str, DatasetVersion]:
+        """Returns id → version for those that are known, deleted ones too."""
+        wanted = sorted(set(version_ids))
+        found = await self._versions(_JOINED.where(versions.c.id.in_(wanted))) if wanted else ()
+        return {version.id: version for version in found}
+
+    async def add_version(self, version: DatasetVersion) -> None:
+        """Stores a new version."""
+        await self._connection.execute(insert(versions), _version_values(version))
+
+    async def put_version(self, version: DatasetVersion) -> None:
+        """Stores a version that changed state or was deleted; READY ones keep their content."""
+        changed = update(versions).where(versions.c.id == version.id).values(_version_values(version))
+        await self._connection.execute(changed)
+
+    async def put_report(self, report: StoredReport) -> None:
+        """Stores where the report of an import lies, in place of an earlier one of the same task."""
+        values = {
+            "task_id": report.task_id,
+            "project_id": report.project_id,
+            "version_id": report.version_id,
+            "digest": report.digest,
+            "created_at": report.created_at,
+        }
+        kept = await self._connection.execute(update(reports).where(reports.c.task_id == report.task_id).values(values))
+        if not kept.rowcount:
+            await self._connection.execute(insert(reports), values)
+
+    async def report(self, *, task_id: str = "", version_id: str = "") -> StoredReport | None:
+        """Returns where the report of a task or version lies."""
+        mine = reports.c.task_id == task_id if task_id else reports.c.version_id == version_id
+        query = select(reports).where(mine).order_by(reports.c.created_at.desc()).limit(1)
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else StoredReport(**row)
+
+    async def _versions(self, query: Select[Any]) -> list[DatasetVersion]:
+        return [_to_version(row) for row in (await self._connection.execute(query)).mappings()]
+
+
+def _dataset_values(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "id": dataset.id,
+        "project_id": dataset.project_id,
+        "name": dataset.name,
+        "name_key": fold(dataset.name) if dataset.deleted_at is None else dataset.id,
+        "last_number": dataset.last_number,
+        "hidden": dataset.hidden,
+        "created_at": dataset.created_at,
+        "deleted_at": dataset.deleted_at,
+    }
+
+
+def _to_dataset(row: Any) -> Dataset:
+    return Dataset(**{name: row[name] for name in row if name != "name_key"})
+
+
+def _version_values(version: DatasetVersion) -> dict[str, Any]:
+    content = version.content
+    return {
+        "id": version.id,
+        "dataset_id": version.dataset_id,
+        "project_id": version.project_id,
+        "number": version.number,
+        "state": version.state.value,
+        "object_type": version.object_type.value,
+        "operation": version.making.operation.value,
+        "parents": list(version.making.parents),
+        "parameters": dict(version.making.parameters),
+        "seed": None if version.making.seed is None else str(version.making.seed),
+        "class_revision": version.class_revision,
+        "manifest_digest": None if content is None else content.manifest_digest,
+        "statistics": None if content is None else content.statistics.to_json(),
+        "report_digest": version.report_digest,
+        "task_id": version.task_id,
+        "failure": version.failure,
+        "created_by": version.created_by,
+        "created_at": version.created_at,
+        "ready_at": version.ready_at,
+        "deleted_at": version.deleted_at,
+    }
+
+
+def _to_version(row: Any) -> DatasetVersion:
+    content = None
+    if row["manifest_digest"] is not None:
+        content = Content(row["manifest_digest"], Statistics.from_json(row["statistics"]), row["report_digest"])
+    seed = None if row["seed"] is None else int(row["seed"])
+    return DatasetVersion(
+        id=row["id"],
+        dataset_id=row["dataset_id"],
+        project_id=row["project_id"],
+        name=row["name"],
+        number=row["number"],
+        state=VersionState(row["state"]),
+        object_type=ObjectType(row["object_type"]),
+        making=Making(Operation(row["operation"]), tuple(row["parents"]), row["parameters"], seed),
+        class_revision=row["class_revision"],
+        created_by=row["created_by"],
+        created_at=row["created_at"],
+        content=content,
+        ready_at=row["ready_at"],
+        task_id=row["task_id"],
+        failure=row["failure"],
+        report_digest=row["report_digest"],
+        deleted_at=row["deleted_at"],
+    )

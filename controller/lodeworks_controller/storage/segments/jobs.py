@@ -1,0 +1,37 @@
+"""The jobs by name: the controller's own process hands them out without loading what they need."""
+
+from typing import Final
+
+from lodeworks_controller.service.segments import Inspection, Page
+from lodeworks_controller.storage.segments.job_types import (
+    Arrival,
+    ArriveJob,
+    DigestsJob,
+    ExcludeJob,
+    FilterJob,
+    InspectJob,
+    MergeJob,
+    Outcome,
+    PageJob,
+    PartsJob,
+    PositivesJob,
+    PredictJob,
+    SelectJob,
+    ViewJob,
+)
+from lodeworks_controller.storage.segments.pool import Work
+
+_HERE: Final = __name__.rpartition(".")[0]
+
+FILTER: Final = Work[FilterJob, Outcome](f"{_HERE}.membership", "filter_members")
+MERGE: Final = Work[MergeJob, Outcome](f"{_HERE}.membership", "merge_members")
+EXCLUDE: Final = Work[ExcludeJob, Outcome](f"{_HERE}.membership", "exclude_members")
+DRAW: Final = Work[PartsJob, tuple[Outcome, ...]](f"{_HERE}.membership", "draw_parts")
+SELECT: Final = Work[SelectJob, Outcome](f"{_HERE}.membership", "select_members")
+POSITIVES: Final = Work[PositivesJob, tuple[int, ...]](f"{_HERE}.membership", "positives")
+DIGESTS: Final = Work[DigestsJob, int](f"{_HERE}.view", "write_digests")
+VIEW: Final = Work[ViewJob, int](f"{_HERE}.view", "build_view")
+PAGE: Final = Work[PageJob, Page](f"{_HERE}.page", "read_page")
+INSPECT: Final = Work[InspectJob, Inspection](f"{_HERE}.inspection", "inspect_exchange")
+ARRIVE: Final = Work[ArriveJob, Arrival](f"{_HERE}.arrival", "arrive")
+ARRIVE_PREDICTIONS: Final = Work[PredictJob, Outcome](f"{_HERE}.arrival", "arrive_predictions")
