@@ -246,14 +246,14 @@ class DatasetService:
             return await tx.lineage.up(node), await tx.lineage.down(node)
 
     async def stats(
-        self, principal: Principal, project: str, text: str, *, selection: ClassSelection = ClassSelection()
+        self, principal: Principal, project: str, text: str, *, selection: ClassSelection | None = None
     ) -> Figures:
         """Returns the counts of a version, by class."""
         async with self._store.snapshot() as tx:
             found = await enter(tx, principal, project, ProjectRole.VIEWER)
             table = await class_table(tx, found.id)
             version = await find_version(tx, found.id, text)
-        return await self._figures(version, table, selection)
+        return await self._figures(version, table, selection or ClassSelection())
 
     async def page(
         self,

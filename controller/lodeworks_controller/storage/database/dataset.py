@@ -145,7 +145,7 @@ class SqlDatasetRows:
         ready = _JOINED.where(versions.c.state == VersionState.READY.value, versions.c.deleted_at.is_(None))
         for dataset_id in dataset_ids:
             mine = ready.where(versions.c.dataset_id == dataset_id).order_by(versions.c.number.desc()).limit(1)
-            found |= {dataset_id: version for version in await self._versions(mine)}
+            found.update((dataset_id, version) for version in await self._versions(mine))
         return found
 
     async def versions(
@@ -192,7 +192,7 @@ class SqlDatasetRows:
         row = (await self._connection.execute(query)).mappings().first()
         return None if row is None else StoredReport(**row)
 
-    async def _versions(self, query: Select[Any]) -> list[DatasetVersion]:
+    async def _versions(self, query: Select[Any]) -> Sequence[DatasetVersion]:
         return [_to_version(row) for row in (await self._connection.execute(query)).mappings()]
 
 
