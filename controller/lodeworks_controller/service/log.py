@@ -10,7 +10,7 @@ from lodeworks_controller.domain.identity import Principal
 from lodeworks_controller.domain.task.attempt import Attempt
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.service.task import TaskService
+from lodeworks_controller.service.task import TaskService, TaskView
 from lodeworks_controller.service.wake import Wakes
 
 STREAMS = frozenset({"out", "worker"})
@@ -95,9 +95,7 @@ class LogPart:
 class News:
     """What is new of a task since the caller last looked."""
 
-    task: Task
-    attempts: Sequence[Attempt]
-    parents: Sequence[str]
+    view: TaskView
     log: bytes
     log_offset: int
     metrics: Sequence[MetricPoint]
@@ -177,8 +175,7 @@ class TaskNews:
         stream = stream or "out"
         if stream not in STREAMS:
             raise InvalidError("LOG_STREAM", f"there is no log stream {stream}; use out or worker", field="stream")
-        attempts = await self._tasks.attempts(principal, task_id)
-        attempt = _pick(attempts, attempt_no)
+        attempt = _pick((await self._tasks.view(principal, task_id)).attempts, attempt_no)
         if attempt is None:
             return LogPart(b"", 0, 0, complete=False)
         key = LogKey(task_id, attempt.lease_epoch, stream)
@@ -192,7 +189,7 @@ class TaskNews:
         self, principal: Principal, task_id: str, *, names: Collection[str], offset: int, limit: int
     ) -> tuple[Sequence[MetricPoint], int | None]:
         """Returns points of the newest attempt and where the next page begins (None = that was all)."""
-        attempt = _pick(await self._tasks.attempts(principal, task_id), 0)
+        attempt = _pick((await self._tasks.view(principal, task_id)).attempts, 0)
         if attempt is None:
             return (), None
         limit = min(limit or 100, METRICS_AT_ONCE)
@@ -214,9 +211,8 @@ class TaskNews:
                 await signal.wait(left)
 
     async def _news(self, principal: Principal, task_id: str, seen: Seen) -> News:
-        task = await self._tasks.get(principal, task_id)
-        attempts = await self._tasks.attempts(principal, task_id)
-        attempt = _pick(attempts, 0)
+        view = await self._tasks.view(principal, task_id)
+        attempt = _pick(view.attempts, 0)
         log, points = b"", list[MetricPoint]()
         log_offset, metric_offset = seen.log_offset, seen.metric_offset
         if attempt is not None:
@@ -227,9 +223,7 @@ class TaskNews:
             if metric_offset >= 0:
                 points.extend(await self._metrics.read(task_id, attempt.lease_epoch, metric_offset, METRICS_AT_ONCE))
         return News(
-            task=task,
-            attempts=attempts,
-            parents=await self._tasks.parents(principal, task_id),
+            view=view,
             log=log,
             log_offset=log_offset + len(log),
             metrics=points,
@@ -240,7 +234,7 @@ class TaskNews:
 
 
 def _is_new(news: News, seen: Seen) -> bool:
-    return news.task.revision > seen.revision or bool(news.log or news.metrics)
+    return news.view.task.revision > seen.revision or bool(news.log or news.metrics)
 
 
 def _pick(attempts: Sequence[Attempt], number: int) -> Attempt | None:

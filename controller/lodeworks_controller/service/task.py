@@ -1,6 +1,7 @@
 """Tasks for people and for the other services: submit, look, wait, cancel, retry."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -14,9 +15,13 @@ from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Budget, Failure, NewTask, Task
 from lodeworks_controller.domain.worker import DirectiveKind
 from lodeworks_controller.errors import ConflictError, NotFoundError
+from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.wake import Wakes
+
+_MOST_PROJECTS = 10_000
 
 RequireRole = Callable[[Transaction, Principal, str, ProjectRole], Awaitable[object]]
 """Refuses a caller who has not the role in the project; NotFoundError where it may not know the project."""
@@ -128,6 +133,18 @@ class TaskRows(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task with what people want to see beside it."""
+
+    task: Task
+    attempts: Sequence[Attempt]
+    """Oldest first."""
+    parents: Sequence[str]
+    worker_name: str
+    user_name: str
+
+
 async def swap(tx: Transaction, old: Task, new: Task) -> Task:
     """Stores the task's next state and returns it with its new revision; refuses if somebody was faster."""
     if not await tx.tasks.swap(old, new):
@@ -187,33 +204,30 @@ class TaskService:
         async with self._store.snapshot() as tx:
             return await self._visible(tx, principal, task_id, ProjectRole.VIEWER)
 
-    async def list(self, principal: Principal, which: TaskFilter) -> Sequence[Task]:
-        """Returns tasks, newest first; the filter names projects that the caller may see, or all to administrators."""
+    async def view(self, principal: Principal, task_id: str) -> TaskView:
+        """Returns a task that the caller may see, with its attempts and names."""
         async with self._store.snapshot() as tx:
-            if which.project_ids is None and not principal.is_administrator:
-                raise NotFoundError("PROJECT_NOT_FOUND", "name a project; only administrators list all tasks")
-            for project_id in which.project_ids or ():
-                await self._require(tx, principal, project_id, ProjectRole.VIEWER)
-            return await tx.tasks.list(which)
+            return await _view(tx, await self._visible(tx, principal, task_id, ProjectRole.VIEWER))
 
-    async def attempts(self, principal: Principal, task_id: str) -> Sequence[Attempt]:
-        """Returns the attempts of a task, oldest first."""
+    async def list(self, principal: Principal, project: str, which: TaskFilter) -> Sequence[TaskView]:
+        """Returns tasks, newest first, of a project (name or id) or of all that the caller may see."""
         async with self._store.snapshot() as tx:
-            await self._visible(tx, principal, task_id, ProjectRole.VIEWER)
-            return await tx.tasks.attempts(task_id)
+            if project:
+                found = await enter(tx, principal, project, ProjectRole.VIEWER)
+                which = replace(which, project_ids=frozenset({found.id}))
+            elif not principal.is_administrator:
+                mine = await tx.projects.list(user_id=principal.user_id, limit=_MOST_PROJECTS)
+                which = replace(which, project_ids=frozenset(one.id for one in mine))
+            return [await _view(tx, task) for task in await tx.tasks.list(which)]
 
-    async def parents(self, principal: Principal, task_id: str) -> Sequence[str]:
-        """Returns the ids of the tasks that it waits for."""
-        async with self._store.snapshot() as tx:
-            await self._visible(tx, principal, task_id, ProjectRole.VIEWER)
-            return await tx.tasks.parents(task_id)
-
-    async def cancel(self, principal: Principal, task_id: str) -> Task:
-        """Asks a task to end; what was made so far is kept where its kind allows. Repeating it is harmless."""
+    async def cancel(self, principal: Principal, task_id: str, *, request_id: str = "") -> Task:
+        """Asks a task to end; what was made so far is kept where its kind allows."""
+        once = Once(principal.actor, "task.cancel", request_id)
         async with self._store.transaction() as tx:
             task = await self._visible(tx, principal, task_id, ProjectRole.EDITOR)
-            if task.state is TaskState.CANCELLED:
+            if await once.result(tx) is not None:
                 return task
+            await once.keep(tx, task_id)
             if task.state.final:
                 raise ConflictError("TASK_OVER", f"task {task_id} has ended already: it is {task.state.value}")
             await tx.audit.add("task.cancel", task_id, actor=principal.actor, project_id=task.project_id)
@@ -234,10 +248,14 @@ class TaskService:
         tx.on_commit(lambda: self._wakes.task_changed(task.id))
         return after
 
-    async def retry(self, principal: Principal, task_id: str) -> Task:
+    async def retry(self, principal: Principal, task_id: str, *, request_id: str = "") -> Task:
         """Queues a failed or cancelled task again; its run is built anew."""
+        once = Once(principal.actor, "task.retry", request_id)
         async with self._store.transaction() as tx:
             task = await self._visible(tx, principal, task_id, ProjectRole.EDITOR)
+            if await once.result(tx) is not None:
+                return task
+            await once.keep(tx, task_id)
             if task.state not in {TaskState.FAILED, TaskState.CANCELLED}:
                 raise ConflictError(
                     "TASK_NOT_OVER",
@@ -268,3 +286,13 @@ class TaskService:
         task = await tx.tasks.get(task_id)
         await self._require(tx, principal, task.project_id, role)
         return task
+
+
+async def _view(tx: Transaction, task: Task) -> TaskView:
+    attempts = await tx.tasks.attempts(task.id)
+    worker_name = user_name = ""
+    with suppress(NotFoundError):
+        worker_name = (await tx.workers.get(attempts[-1].worker_id)).name if attempts else ""
+    with suppress(NotFoundError):
+        user_name = (await tx.users.get(task.created_by)).name if task.created_by else ""
+    return TaskView(task, attempts, await tx.tasks.parents(task.id), worker_name, user_name)

@@ -22,6 +22,10 @@ class Signal:
         """Takes the flag down; done before looking for work, so that work that comes meanwhile is not missed."""
         self._event.clear()
 
+    async def raised(self) -> None:
+        """Waits for the flag, however long."""
+        await self._event.wait()
+
     async def wait(self, timeout_s: float) -> bool:
         """Waits for the flag; says whether it was raised in time."""
         with suppress(TimeoutError):

@@ -1,15 +1,20 @@
 """The workers of an installation, as people administer them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lodeworks_controller.domain.identity import Principal
+from lodeworks_controller.domain.identity import AgentIdentity, AgentKind, Principal
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.worker import Directive, DirectiveKind, Gpu, Worker, WorkerState
-from lodeworks_controller.errors import ConflictError, PermissionDeniedError
+from lodeworks_controller.errors import ConflictError
+from lodeworks_controller.service.access import require_administrator
+from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.wake import Wakes
+
+Revoke = Callable[[Transaction, AgentIdentity], Awaitable[None]]
+"""Ends an agent's certificates inside the unit of work."""
 
 
 class WorkerRows(Protocol):
@@ -91,8 +96,9 @@ class WorkerView:
 class WorkerService:
     """Shows, drains and removes workers."""
 
-    def __init__(self, store: Store, *, wakes: Wakes, terms: LeaseTerms) -> None:
+    def __init__(self, store: Store, *, revoke: Revoke, wakes: Wakes, terms: LeaseTerms) -> None:
         self._store = store
+        self._revoke = revoke
         self._wakes = wakes
         self._terms = terms
 
@@ -114,10 +120,13 @@ class WorkerService:
         """Gives a worker tasks again. Repeating it is harmless."""
         return await self._set_draining(principal, name_or_id, draining=False)
 
-    async def delete(self, principal: Principal, name_or_id: str) -> Worker:
-        """Removes a worker that holds no task."""
-        check_administrator(principal)
+    async def delete(self, principal: Principal, name_or_id: str, *, request_id: str = "") -> None:
+        """Removes a worker that holds no task, and ends its certificates."""
+        require_administrator(principal)
+        once = Once(principal.actor, "worker.delete", request_id)
         async with self._store.transaction() as tx:
+            if await once.result(tx) is not None:
+                return
             worker = await tx.workers.find(name_or_id)
             held = await tx.tasks.held_by(worker.id)
             if held:
@@ -126,13 +135,14 @@ class WorkerService:
                     f"worker {worker.name} runs {len(held)} task{'s' if len(held) > 1 else ''}; "
                     f"drain it first with `lode worker drain {worker.name}`, or cancel them",
                 )
+            await self._revoke(tx, AgentIdentity(AgentKind.WORKER, worker.id))
             await tx.workers.delete(worker.id)
+            await once.keep(tx, worker.id)
             await tx.audit.add("worker.delete", worker.id, actor=principal.actor, detail={"name": worker.name})
             tx.on_commit(lambda: self._wakes.ring(worker.id))
-            return worker
 
     async def _set_draining(self, principal: Principal, name_or_id: str, *, draining: bool) -> WorkerView:
-        check_administrator(principal)
+        require_administrator(principal)
         async with self._store.transaction() as tx:
             worker = await tx.workers.find(name_or_id)
             if worker.draining != draining:
@@ -149,11 +159,3 @@ class WorkerService:
         state = worker.state(at=tx.now(), silent_after_s=self._terms.ttl_s)
         held = [task.id for task in await tx.tasks.held_by(worker.id)]
         return WorkerView(worker, state, await tx.workers.gpus(worker.id), held)
-
-
-def check_administrator(principal: Principal) -> None:
-    """Refuses a person who does not administer the installation."""
-    if not principal.is_administrator:
-        raise PermissionDeniedError(
-            "ROLE_TOO_LOW", "only administrators may do this; ask one (`lode user ls` shows who they are)"
-        )
