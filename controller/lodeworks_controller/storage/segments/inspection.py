@@ -111,12 +111,10 @@ def _class_counts(session: duckdb.DuckDBPyConnection, column: str) -> dict[str, 
     ).fetchall()
     if len(found) > _NAMES_MANY:
         raise BadOutputError(f"{column} name more than {_NAMES_MANY} classes", file="exchange")
-    return {name: count for name, count in found if not _check_name(name)}
-
-
-def _check_name(name: str) -> None:
-    if not name.isprintable():
-        raise BadOutputError(f"class name {name!r} holds characters that cannot be printed", file="exchange")
+    for name, _ in found:
+        if not name.isprintable():
+            raise BadOutputError(f"class name {name!r} holds characters that cannot be printed", file="exchange")
+    return dict(found)
 
 
 def _write_digests(session: duckdb.DuckDBPyConnection, path: Path) -> None:
