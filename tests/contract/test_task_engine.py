@@ -82,7 +82,7 @@ class Engine:
         self.terms = terms
         settlement = Settlement(kinds, wakes=self.wakes)
         ends = AttemptEnd(wakes=self.wakes, backoff=Backoff(), chance=lambda: 0.5)
-        self.tasks = TaskService(store, settlement=settlement, require=allow, wakes=self.wakes, ids=ids)
+        self.tasks = TaskService(store, settlement=settlement, enter=allow, wakes=self.wakes, ids=ids)
         self.missing: set[str] = set()
         self.leases = LeaseService(
             store, ends=ends, wakes=self.wakes, ids=ids, terms=terms, find_missing=self.find_missing, log_tail=no_tail

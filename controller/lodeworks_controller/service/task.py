@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.domain.project import Project
 from lodeworks_controller.domain.task.attempt import Attempt
 from lodeworks_controller.domain.task.lease import cancelled, moved
 from lodeworks_controller.domain.task.run import Output, RunSpec
@@ -16,15 +17,14 @@ from lodeworks_controller.domain.task.task import Budget, Failure, NewTask, Task
 from lodeworks_controller.domain.worker import DirectiveKind
 from lodeworks_controller.errors import ConflictError, NotFoundError
 from lodeworks_controller.service.idempotency import Once
-from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.wake import Wakes
 
 _MOST_PROJECTS = 10_000
 
-RequireRole = Callable[[Transaction, Principal, str, ProjectRole], Awaitable[object]]
-"""Refuses a caller who has not the role in the project; NotFoundError where it may not know the project."""
+Enter = Callable[[Transaction, Principal, str, ProjectRole], Awaitable[Project]]
+"""Returns the project of that name or id, or refuses a caller who has not the role there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,10 @@ async def swap(tx: Transaction, old: Task, new: Task) -> Task:
 class TaskService:
     """Makes tasks, shows them, and moves them on behalf of people."""
 
-    def __init__(self, store: Store, *, settlement: Settlement, require: RequireRole, wakes: Wakes, ids: Ids) -> None:
+    def __init__(self, store: Store, *, settlement: Settlement, enter: Enter, wakes: Wakes, ids: Ids) -> None:
         self._store = store
         self._settlement = settlement
-        self._require = require
+        self._enter = enter
         self._wakes = wakes
         self._ids = ids
 
@@ -213,7 +213,7 @@ class TaskService:
         """Returns tasks, newest first, of a project (name or id) or of all that the caller may see."""
         async with self._store.snapshot() as tx:
             if project:
-                found = await enter(tx, principal, project, ProjectRole.VIEWER)
+                found = await self._enter(tx, principal, project, ProjectRole.VIEWER)
                 which = replace(which, project_ids=frozenset({found.id}))
             elif not principal.is_administrator:
                 mine = await tx.projects.list(user_id=principal.user_id, limit=_MOST_PROJECTS)
@@ -284,7 +284,7 @@ class TaskService:
 
     async def _visible(self, tx: Transaction, principal: Principal, task_id: str, role: ProjectRole) -> Task:
         task = await tx.tasks.get(task_id)
-        await self._require(tx, principal, task.project_id, role)
+        await self._enter(tx, principal, task.project_id, role)
         return task
 
 
