@@ -148,7 +148,6 @@ class Device:
     labels: Mapping[str, str] = field(default_factory=dict)
     enrolled_at: datetime | None = None
     revoked_at: datetime | None = None
-    certificate_end_at: datetime | None = None
     generation: int = 0
     observed_generation: int = 0
     desired: tuple[DesiredAlgorithm, ...] = ()

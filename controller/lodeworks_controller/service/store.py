@@ -9,13 +9,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
+    from lodeworks_controller.service.algorithm import AlgorithmRows
     from lodeworks_controller.service.audit import AuditRows
     from lodeworks_controller.service.catalogue import CatalogueRows, LineageRows
     from lodeworks_controller.service.content import BlobRows
     from lodeworks_controller.service.dataset import DatasetRows
+    from lodeworks_controller.service.device import DeviceRows
     from lodeworks_controller.service.enrolment import AgentRows
+    from lodeworks_controller.service.evaluation import EvaluationRows
+    from lodeworks_controller.service.executor import ExecutorRows
     from lodeworks_controller.service.idempotency import IdempotencyRows
     from lodeworks_controller.service.identity import TokenRows, UserRows
+    from lodeworks_controller.service.model import ModelRows
     from lodeworks_controller.service.object_class import ClassRows
     from lodeworks_controller.service.outbox import OutboxRows
     from lodeworks_controller.service.prediction_set import PredictionSetRows
@@ -98,6 +103,31 @@ class Transaction(Protocol):
     @property
     def lineage(self) -> LineageRows:
         """What was made from what."""
+        ...
+
+    @property
+    def models(self) -> ModelRows:
+        """The models."""
+        ...
+
+    @property
+    def evaluations(self) -> EvaluationRows:
+        """The evaluations."""
+        ...
+
+    @property
+    def executors(self) -> ExecutorRows:
+        """The executors that people registered."""
+        ...
+
+    @property
+    def algorithms(self) -> AlgorithmRows:
+        """The algorithms and their releases."""
+        ...
+
+    @property
+    def devices(self) -> DeviceRows:
+        """The devices."""
         ...
 
     @property

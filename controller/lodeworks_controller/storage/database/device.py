@@ -35,7 +35,6 @@ devices = Table(
     Column("labels", JsonText, nullable=False),
     Column("enrolled_at", Instant),
     Column("revoked_at", Instant),
-    Column("certificate_end_at", Instant),
     Column("generation", BigInteger, nullable=False),
     Column("observed_generation", BigInteger, nullable=False),
     Column("desired", JsonText, nullable=False),
@@ -105,7 +104,7 @@ class SqlDeviceRows:
 
 
 _PLAIN = (
-    *("id", "project_id", "name", "created_at", "enrolled_at", "revoked_at", "certificate_end_at", "generation"),
+    *("id", "project_id", "name", "created_at", "enrolled_at", "revoked_at", "generation"),
     *("observed_generation", "boot_id", "seq", "version", "last_seen_at", "revision"),
 )
 

@@ -9,14 +9,19 @@ from pathlib import Path
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.storage.database.agent import SqlAgentRows
+from lodeworks_controller.storage.database.algorithm import SqlAlgorithmRows
 from lodeworks_controller.storage.database.audit import SqlAuditRows
 from lodeworks_controller.storage.database.blob import SqlBlobRows
 from lodeworks_controller.storage.database.catalogue import SqlCatalogueRows, SqlLineageRows
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.dataset import SqlDatasetRows
+from lodeworks_controller.storage.database.device import SqlDeviceRows
 from lodeworks_controller.storage.database.engine import Database
+from lodeworks_controller.storage.database.evaluation import SqlEvaluationRows
+from lodeworks_controller.storage.database.executor import SqlExecutorRows
 from lodeworks_controller.storage.database.idempotency import SqlIdempotencyRows
 from lodeworks_controller.storage.database.identity import SqlTokenRows, SqlUserRows
+from lodeworks_controller.storage.database.model import SqlModelRows
 from lodeworks_controller.storage.database.object_class import SqlClassRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
 from lodeworks_controller.storage.database.prediction_set import SqlPredictionSetRows
@@ -108,6 +113,31 @@ class SqlTransaction:
     def lineage(self) -> SqlLineageRows:
         """What was made from what."""
         return SqlLineageRows(self._connection)
+
+    @cached_property
+    def models(self) -> SqlModelRows:
+        """The models."""
+        return SqlModelRows(self._connection)
+
+    @cached_property
+    def evaluations(self) -> SqlEvaluationRows:
+        """The evaluations."""
+        return SqlEvaluationRows(self._connection)
+
+    @cached_property
+    def executors(self) -> SqlExecutorRows:
+        """The executors that people registered."""
+        return SqlExecutorRows(self._connection)
+
+    @cached_property
+    def algorithms(self) -> SqlAlgorithmRows:
+        """The algorithms and their releases."""
+        return SqlAlgorithmRows(self._connection)
+
+    @cached_property
+    def devices(self) -> SqlDeviceRows:
+        """The devices."""
+        return SqlDeviceRows(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutboxRows:
