@@ -27,7 +27,7 @@ def upright_copy(data: bytes, header: PictureHeader) -> bytes:
         FormatError: UNREADABLE_PICTURE when it cannot be decoded.
     """
     image = _decode(data)
-    if image.shape[:2] == (header.height, header.width):
+    if header.extension != "tiff":  # OpenCV turns a TIFF upright by itself, whatever the flags say
         image = _turn(image, header.orientation)
     if header.extension == "jpg":
         done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
