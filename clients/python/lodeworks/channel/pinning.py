@@ -21,13 +21,19 @@ def fetch_authority(target: str, *, pinned: str, timeout_s: float = 5.0) -> byte
 
     Nothing that the server says is believed but this one certificate, whose digest was pinned. Blocks.
 
+    Args:
+        target: ``host:port``.
+        pinned: sha256 in hex, with or without ``sha256:`` before it and colons in it.
+        timeout_s: For each step.
+
     Raises:
         UnreachableError: Nobody answers.
         WrongServerError: The server shows no certificate with this fingerprint.
     """
+    wanted = "sha256:" + pinned.lower().removeprefix("sha256:").replace(":", "")
     for der in _shown_chain(target, timeout_s=timeout_s):
         pem = ssl.DER_cert_to_PEM_cert(der).encode("ascii")
-        if fingerprint(pem) == pinned.lower():
+        if fingerprint(pem) == wanted:
             return pem
     raise WrongServerError(
         f"the server at {target} does not belong to the authority {pinned}; check address and fingerprint",
