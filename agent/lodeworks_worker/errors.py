@@ -10,6 +10,8 @@ WorkerError
 ├── OutputError            the run left something that cannot be used; names file and line
 ├── BlobError              bytes did not arrive whole, or are not there
 ├── NoSpaceError           the disk or the cache is full
+├── LogGapError           the controller has less of a log than we thought; carries how much
+├── OutputMissingError     the controller misses a blob that an outcome names: send it again
 ├── LeaseLostError         the controller gave the run to somebody else
 ├── SessionLostError       the controller does not know this session any more: register again
 ├── SupersededError        another boot of this worker is live: stop
@@ -88,6 +90,22 @@ class NoSpaceError(WorkerError):
     """The disk or the cache is full."""
 
     reason = "NO_SPACE"
+
+
+class LogGapError(WorkerError):
+    """The controller has less of a log than we thought."""
+
+    reason = "LOG_GAP"
+
+    def __init__(self, *, committed: int) -> None:
+        super().__init__(f"the controller has {committed} bytes of the log")
+        self.committed = committed
+
+
+class OutputMissingError(WorkerError):
+    """The controller misses a blob that an outcome names: send it again."""
+
+    reason = "OUTPUT_MISSING"
 
 
 class LeaseLostError(WorkerError):

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from lodeworks_worker.drivers.base import Exit, RunHandle
 from lodeworks_worker.grant import Grant
-from lodeworks_worker.outcome import FailureReason, Outcome
+from lodeworks_worker.outcome import FailureReason, Judgement, Outcome
 from lodeworks_worker.stored import from_plain, to_plain
 
 _T = TypeVar("_T")
@@ -57,7 +57,8 @@ class Offsets:
 class Entry:
     """One run as the journal knows it.
 
-    `ending` is set once somebody has ordered the run to end: its reason then names the outcome.
+    `ending` is set once somebody has ordered the run to end: its reason then names the outcome. `verdict` is set when
+    the run cannot go on in this worker, whatever its exit.
     """
 
     grant: Grant
@@ -66,6 +67,7 @@ class Entry:
     exit: Exit | None = None
     ending: FailureReason | None = None
     ending_message: str = ""
+    verdict: Judgement | None = None
     offsets: Offsets = field(default_factory=Offsets)
     started_at: float = 0.0
     ended_at: float = 0.0

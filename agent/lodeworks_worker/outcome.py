@@ -39,6 +39,15 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an attempt's end means."""
+
+    state: OutcomeState
+    failure: FailureReason | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What Complete tells the controller; journaled before it is sent, so that it is told once.
 
@@ -48,9 +57,7 @@ class Outcome:
     request_id: str
     task_id: str
     lease_epoch: int
-    state: OutcomeState
-    failure: FailureReason | None = None
-    message: str = ""
+    judgement: Judgement
     exit_code: int = 0
     signal: int = 0
     oom: bool = False

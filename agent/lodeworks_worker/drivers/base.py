@@ -77,11 +77,15 @@ class RunHandle:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a run ended: an exit code, or the signal that ended it, and whether memory ran out."""
+    """How a run ended: an exit code, or the signal that ended it, and whether memory ran out.
+
+    `cpu_s` is the processor time of the executor and its children, 0 where the driver does not know it.
+    """
 
     code: int | None
     signal: int | None = None
     oom: bool = False
+    cpu_s: float = 0.0
 
     @property
     def succeeded(self) -> bool:

@@ -76,8 +76,8 @@ class DockerDriver:
         """
         if launch.image is None:
             raise LaunchError("the docker driver runs images, not programs")
-        container_id = await self._call(lambda client: self._create(client, launch))
-        await self._call(lambda client: _start_created(client, container_id))
+        container_id = await self._ask(lambda client: self._create(client, launch))
+        await self._ask(lambda client: _start_created(client, container_id))
         state = {"container": container_id}
         return RunHandle(
             version=HANDLE_VERSION,
@@ -111,7 +111,7 @@ class DockerDriver:
         path = Path(told["LogPath"])
         if os.access(path, os.R_OK):
             return await asyncio.to_thread(_read_json_file, path, offset)
-        data = await self._call(lambda client: client.containers.get(_id(handle)).logs(stdout=True, stderr=True))
+        data = await self._ask(lambda client: client.containers.get(_id(handle)).logs(stdout=True, stderr=True))
         part = bytes(data)[offset : offset + _LOG_PART_BYTES]
         return LogPart(data=part, next_offset=offset + len(part))
 
@@ -126,7 +126,7 @@ class DockerDriver:
                 else:
                     container.stop(timeout=max(0, round(grace_s)))
 
-        await self._call(stop)
+        await self._ask(stop)
 
     async def remove(self, handle: RunHandle) -> None:
         """Removes the container, ending it if need be."""
@@ -135,12 +135,12 @@ class DockerDriver:
             with contextlib.suppress(NotFound):
                 client.containers.get(_id(handle)).remove(force=True, v=True)
 
-        await self._call(remove)
+        await self._ask(remove)
 
     async def found(self) -> Sequence[RunHandle]:
         """Lists the containers that carry this worker's label."""
         filters: dict[str, str | list[str] | bool] = {"label": f"{_LABEL_WORKER}={self._worker_id}"}
-        containers = await self._call(lambda client: client.containers.list(all=True, filters=filters))
+        containers = await self._ask(lambda client: client.containers.list(all=True, filters=filters))
         return [
             RunHandle(
                 version=HANDLE_VERSION,
@@ -151,6 +151,13 @@ class DockerDriver:
             )
             for container in containers
         ]
+
+    async def _ask(self, question: Callable[[docker.DockerClient], _T]) -> _T:
+        """Asks the engine; what it refuses is a DriverError."""
+        try:
+            return await self._call(question)
+        except (DockerException, requests.exceptions.RequestException) as error:
+            raise DriverError(f"the docker engine: {error}") from error
 
     async def _call(self, question: Callable[[docker.DockerClient], _T]) -> _T:
         """Asks the engine in a thread: the SDK blocks."""
@@ -217,6 +224,11 @@ class DockerDriver:
             wanted = docker.types.DeviceRequest(device_ids=list(launch.gpus), capabilities=[["gpu"]])
             options["device_requests"] = [wanted]
         return options
+
+
+def engine_at(host: str | None) -> Callable[[], docker.DockerClient]:
+    """Returns what connects to an engine; None means the socket of this machine."""
+    return docker.from_env if host is None else lambda: docker.DockerClient(base_url=host)
 
 
 def _await_named(client: docker.DockerClient, name: str) -> Container:

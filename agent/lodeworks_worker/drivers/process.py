@@ -163,6 +163,7 @@ def _read_exit(state: Path) -> Exit | None:
         code=code if isinstance(code, int) else None,
         signal=number if isinstance(number, int) else None,
         oom=bool(told["oom"]),
+        cpu_s=float(str(told.get("cpu_s", 0.0))),
     )
 
 

@@ -1,0 +1,171 @@
+"""The worker's configuration: a TOML file, then LODE_WORKER_* variables, then flags. The one reader of the environment.
+
+state = "/var/lib/lodeworks/worker"
+max_runs = 2
+cache_bytes = 20000000000
+drivers = ["process", "docker"]
+
+[labels]
+room = "hall-2"
+
+[environments]                 # interpreters, in the order of preference; default: the worker's own
+"*" = ["/opt/lodeworks/bin/python"]
+"executor:detector" = ["/opt/torch/bin/python"]
+
+[executors.mine-own]           # any program that speaks the executor protocol, offered as executor:mine-own
+command = ["/opt/own/bin/python", "/opt/own/start.py"]
+private_mounts = true          # for programs that know /in and /out only
+
+[[fake_gpus]]
+uuid = "GPU-fake-0"
+"""
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lodeworks_worker.control_plane import Gpu
+from lodeworks_worker.errors import ConfigError
+from lodeworks_worker.executors import Program
+
+PREFIX = "LODE_WORKER_"
+_DRIVERS = ("process", "docker", "fake")
+_DEFAULT_CACHE_BYTES = 20_000_000_000
+_LEAST_RUNS = 2
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "USER")
+_KEYS = frozenset(
+    {
+        "state",
+        "max_runs",
+        "cache_bytes",
+        "drivers",
+        "labels",
+        "environments",
+        "executors",
+        "fake_gpus",
+        "docker_host",
+        "docker_user",
+        "log_level",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How this worker works. `program_environment` is what every program of it inherits."""
+
+    state: Path
+    max_runs: int
+    cache_bytes: int = _DEFAULT_CACHE_BYTES
+    drivers: tuple[str, ...] = ("process", "docker")
+    labels: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    executors: Mapping[str, Program] = field(default_factory=dict)
+    fake_gpus: tuple[Gpu, ...] = ()
+    docker_host: str | None = None
+    docker_user: str | None = None
+    log_level: str = "INFO"
+    program_environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def load(flags: Mapping[str, Any], *, environ: Mapping[str, str] | None = None, file: Path | None = None) -> Config:
+    """Returns the configuration; raises ConfigError with the key that is wrong.
+
+    Args:
+        flags: Values by key; None means not given.
+        environ: Environment variables; default those of this process.
+        file: The TOML file; default `worker.toml` in the state folder, if it is there.
+    """
+    variables = os.environ if environ is None else environ
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items() if name.startswith(PREFIX)}
+    file = file or (Path(given.pop("config")) if "config" in given else None)
+    over = {**given, **{key: value for key, value in flags.items() if value is not None}}
+    state = Path(str(over.get("state") or _default_state(variables)))
+    values = _read(file or state / "worker.toml", must_exist=file is not None)
+    if "state" not in over and "state" in values:
+        state = Path(str(values["state"]))
+    return _made({**values, **over}, state=state.absolute(), variables=variables)
+
+
+def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    if not must_exist and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _default_state(variables: Mapping[str, str]) -> Path:
+    data = variables.get("XDG_DATA_HOME") or str(Path(variables.get("HOME", "/var/lib")) / ".local" / "share")
+    return Path(data) / "lodeworks" / "worker"
+
+
+def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str]) -> Config:
+    if unknown := sorted(set(values) - _KEYS):
+        raise ConfigError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
+    drivers = _words(values.get("drivers", ["process", "docker"]), "drivers")
+    if wrong := [name for name in drivers if name not in _DRIVERS]:
+        raise ConfigError(f"drivers: {wrong[0]!r} is none of {', '.join(_DRIVERS)}")
+    environments = {key: _words(paths, f"environments.{key}") for key, paths in _table(values, "environments").items()}
+    environments.setdefault("*", (sys.executable,))
+    return Config(
+        state=state,
+        max_runs=_whole(values, "max_runs", max(_LEAST_RUNS, (os.cpu_count() or 1) // 2)),
+        cache_bytes=_whole(values, "cache_bytes", _DEFAULT_CACHE_BYTES),
+        drivers=drivers,
+        labels={key: str(value) for key, value in _table(values, "labels").items()},
+        environments=environments,
+        executors={name: _program(name, told) for name, told in _table(values, "executors").items()},
+        fake_gpus=tuple(_gpu(one) for one in values.get("fake_gpus", ())),
+        docker_host=values.get("docker_host"),
+        docker_user=values.get("docker_user"),
+        log_level=str(values.get("log_level", "INFO")).upper(),
+        program_environment={name: variables[name] for name in _INHERITED if name in variables},
+    )
+
+
+def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    table = values.get(key, {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{key} must be a table")
+    return table
+
+
+def _words(value: Any, key: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [word.strip() for word in value.split(",") if word.strip()]
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ConfigError(f"{key} must be a list of words")
+    return tuple(value)
+
+
+def _whole(values: Mapping[str, Any], key: str, default: int) -> int:
+    try:
+        number = int(values.get(key, default))
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise ConfigError(f"{key} must be a whole number above 0, not {values.get(key)!r}")
+    return number
+
+
+def _program(name: str, told: Any) -> Program:
+    if not isinstance(told, Mapping) or "command" not in told:
+        raise ConfigError(f"executors.{name} needs a command")
+    environment = {key: str(value) for key, value in _table(told, "environment").items()}
+    return Program(
+        command=_words(told["command"], f"executors.{name}.command"),
+        environment=environment,
+        private_mounts=told.get("private_mounts") is True,
+    )
+
+
+def _gpu(told: Any) -> Gpu:
+    if not isinstance(told, Mapping) or "uuid" not in told:
+        raise ConfigError("fake_gpus needs a uuid each")
+    return Gpu(str(told["uuid"]), str(told.get("model", "fake")), int(told.get("memory_bytes", 0)))

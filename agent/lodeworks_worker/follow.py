@@ -1,0 +1,90 @@
+"""Watches one running executor: moves its logs and metrics, reads its progress, keeps its limits."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lodeworks_worker.drivers.base import Driver, Exit, RunHandle
+from lodeworks_worker.errors import UnreachableError
+from lodeworks_worker.grant import Limits
+from lodeworks_worker.harvest.harvest import read_monitor
+from lodeworks_worker.log_pump import LogPump
+from lodeworks_worker.metrics import pump_metrics
+from lodeworks_worker.outcome import FailureReason
+
+_TICK_S = 0.25
+_AWAY_TICK_S = 2.0
+_JOURNAL_S = 1.0
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows a run until it ends.
+
+    `end` orders the run to end for a reason; `journal` stores how far logs and metrics came; `clock` is wall time,
+    since a limit counts on over a restart of the worker.
+    """
+
+    folder: Path
+    driver: Driver
+    handle: RunHandle
+    pump: LogPump
+    limits: Limits
+    started_at: float
+    clock: Callable[[], float]
+    end: Callable[[FailureReason, str], Awaitable[None]]
+    journal: Callable[[], Awaitable[None]]
+    progress: float = -1.0
+    message: str = ""
+
+    async def follow(self) -> Exit:
+        """Returns how the run ended. Raises RunLostError, LeaseLostError."""
+        waiting = asyncio.ensure_future(self.driver.wait(self.handle))
+        signs: object = None
+        sign_at = journaled_at = self.clock()
+        journaled = self.pump.offsets
+        try:
+            while not waiting.done():
+                pause_s = await self._move()
+                now = self.clock()
+                if (self._signs() != signs) or pause_s == _AWAY_TICK_S:
+                    signs, sign_at = self._signs(), now
+                await self._keep_limits(now, silent_s=now - sign_at)
+                if self.pump.offsets != journaled and now - journaled_at >= _JOURNAL_S:
+                    await self.journal()
+                    journaled, journaled_at = self.pump.offsets, now
+                await asyncio.wait({waiting}, timeout=pause_s)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await waiting
+
+    async def _move(self) -> float:
+        """Moves what there is; returns how long to pause, 0 while there is more."""
+        self._read_progress()
+        try:
+            moved = await self.pump.pump_out(self.driver, self.handle)
+            await self.pump.pump_worker()
+            self.pump.offsets = await pump_metrics(
+                self.pump.control, self.pump.scope, folder=self.folder, offsets=self.pump.offsets
+            )
+        except UnreachableError:
+            return _AWAY_TICK_S
+        return 0.0 if moved else _TICK_S
+
+    def _read_progress(self) -> None:
+        told = read_monitor(self.folder)
+        if told is not None:
+            self.progress, self.message = told.fraction, told.message[:200]
+
+    def _signs(self) -> object:
+        return (self.pump.offsets, self.progress, self.message)
+
+    async def _keep_limits(self, now: float, *, silent_s: float) -> None:
+        if self.limits.run_s and now - self.started_at > self.limits.run_s:
+            await self.end(FailureReason.TIMEOUT, f"the run took longer than its limit of {self.limits.run_s:g} s")
+        elif self.limits.stall_s and silent_s > self.limits.stall_s:
+            await self.end(FailureReason.STALL, f"no output and no progress for {silent_s:.0f} s")
