@@ -45,6 +45,12 @@ class Finishing:
         while self._busy:
             await asyncio.wait(list(self._busy.values()))
 
+    async def stop(self) -> None:
+        """Ends the work begun; it is done again after the next start."""
+        for work in self._busy.values():
+            work.cancel()
+        await self.drain()
+
     async def _finish(self, task: Task) -> None:
         async with self._slots:
             async with self._store.snapshot() as tx:

@@ -1,6 +1,6 @@
 """A kind of task: how its run is built, and what becomes of its outputs."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from lodeworks_controller.domain.task.run import Output, RunSpec
@@ -55,7 +55,11 @@ class Kinds:
     """The kinds that this controller knows, by name."""
 
     def __init__(self, kinds: Iterable[Kind] = ()) -> None:
-        self._kinds: Mapping[str, Kind] = {kind.name: kind for kind in kinds}
+        self._kinds: dict[str, Kind] = {kind.name: kind for kind in kinds}
+
+    def add(self, kind: Kind) -> None:
+        """Adds a kind; called while the controller is put together, before any task moves."""
+        self._kinds[kind.name] = kind
 
     def get(self, name: str) -> Kind:
         """Returns the kind, or refuses."""
