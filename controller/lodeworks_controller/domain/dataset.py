@@ -104,6 +104,10 @@ class DatasetVersion:
         message = f"{self.full_name} is still being made; wait for its task {self.task_id or ''}".rstrip()
         raise ConflictError("DATASET_NOT_READY", message, id=self.id, task_id=self.task_id or "")
 
+    def with_task(self, task_id: str) -> "DatasetVersion":
+        """Returns the version with the task that makes it."""
+        return replace(self, task_id=task_id)
+
     def ready(self, content: Content, *, class_revision: int, at: datetime) -> "DatasetVersion":
         """Returns the version with what it holds; a failed one can still become READY, since tasks can be retried."""
         if self.state is VersionState.READY:

@@ -71,9 +71,12 @@ class ClassMap:
         return found
 
     def unknown(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Returns those of the names about which nothing is decided, in the order given."""
+        """Returns those of the names about which nothing is decided, in the order given; of equal ones the first."""
         decided = self._index().keys() | {fold(name) for name in self.ignored}
-        return tuple(name for name in dict.fromkeys(names) if fold(name) not in decided)
+        fresh: dict[str, str] = {}
+        for name in names:
+            fresh.setdefault(fold(name), name)
+        return tuple(name for folded, name in fresh.items() if folded not in decided)
 
     def resolve(self, raw: Iterable[RawClass]) -> dict[int, str]:
         """Returns rid → name of the class that it means here; raw classes without meaning are left out."""

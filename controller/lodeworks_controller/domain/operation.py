@@ -107,7 +107,8 @@ class Split:
     def check(self) -> "Split":
         """Returns the split with names in normal form, or raises InvalidError."""
         if not _SHARES_FEW <= len(self.shares) <= _SHARES_MANY:
-            message = f"a split needs {_SHARES_FEW} to {_SHARES_MANY} parts, as in train=80,val=20; it has {len(self.shares)}"
+            wanted = f"{_SHARES_FEW} to {_SHARES_MANY} parts, as in train=80,val=20"
+            message = f"a split needs {wanted}; it has {len(self.shares)}"
             raise InvalidError("SPLIT_INVALID", message, field="shares")
         for name, share in self.shares.items():
             if not 0 < share < float("inf"):

@@ -1,0 +1,61 @@
+"""Exports: a version becomes an archive that other tools read."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from lodeworks_formats.task_inputs import ARCHIVE, OPTIONS, VIEW, ExportOptions
+
+from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
+from lodeworks_controller.domain.task.state import FailureReason
+from lodeworks_controller.domain.task.task import ObjectRef, Task
+from lodeworks_controller.errors import BadOutputError
+from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.kinds.base import Commit
+from lodeworks_controller.service.store import Transaction
+from lodeworks_controller.service.view import ViewService
+
+EXPORT: Final = "export"
+
+
+class ExportKind:
+    """Runs the built-in ``export`` on a view; the result is a blob of the project."""
+
+    def __init__(self, views: ViewService, blobs: BlobStore) -> None:
+        self._views = views
+        self._blobs = blobs
+
+    @property
+    def name(self) -> str:
+        """The kind's name."""
+        return EXPORT
+
+    async def prepare(self, task: Task) -> RunSpec:
+        """Builds the run: the view, and how to write it."""
+        view = await self._views.resolve(task.spec["version_id"])
+        options = ExportOptions(format=task.spec["format"], pictures=task.spec["pictures"])
+        stored = await self._blobs.put_bytes(options.to_bytes())
+        return RunSpec(
+            executor="builtin:export",
+            operations=("export",),
+            class_names=view.class_names,
+            inputs=(Input(VIEW, view.digest, view.size_bytes), Input(OPTIONS, stored.digest, stored.size_bytes)),
+            outputs=(OutputSlot(ARCHIVE, required=True),),
+            resources=task.resources,
+            limits=task.limits,
+        )
+
+    async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:
+        """Hands the archive to the project."""
+        archive = next((output for output in outputs if output.role == ARCHIVE), None)
+        if archive is None:
+            raise BadOutputError("the executor left none", file=ARCHIVE)
+
+        async def commit(tx: Transaction) -> ObjectRef:
+            await tx.blobs.reference(project_scope(task.project_id), [archive.digest])
+            return ObjectRef("blob", archive.digest, str(task.spec["archive_name"]))
+
+        return commit
+
+    async def abandon(self, tx: Transaction, task: Task, outputs: Sequence[Output], reason: FailureReason) -> None:
+        """Leaves nothing behind: an archive is no object until it is whole."""
+        del tx, task, outputs, reason
