@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from lodeworks_controller.domain.identity import AgentIdentity, Principal, ProjectRole
 from lodeworks_controller.domain.task.lease import check_held
 from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionDeniedError, StaleLeaseError
-from lodeworks_controller.service.access import require
+from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store
 
 READ_BYTES: Final = 512 * 1024
@@ -169,10 +169,7 @@ class ContentService:
         Raises NotFoundError PROJECT_NOT_FOUND, also for who is no member.
         """
         async with self._store.snapshot() as tx:
-            found = await tx.projects.find(project)
-            if found is None:
-                raise NotFoundError("PROJECT_NOT_FOUND", f"there is no project {project} that you are a member of")
-            await require(tx, principal, found.id, ProjectRole.VIEWER)
+            found = await enter(tx, principal, project, ProjectRole.VIEWER)
             role = await tx.projects.role(found.id, principal.user_id)
         writes = principal.is_administrator or (role is not None and role.covers(ProjectRole.EDITOR))
         own = project_scope(found.id)

@@ -98,12 +98,12 @@ class DiskBlobStore:
         """Goes on with the owner's write of a blob, or begins it; left uncommitted it waits to go on."""
         path = self._part(digest, owner)
         older = self._writing.get(path)
-        if older is not None:
-            await older.supersede()
         writing = UnfinishedWrite(path, self._path(digest), digest=digest, size_bytes=size_bytes)
         self._writing[path] = writing
         try:
-            await asyncio.to_thread(writing.open)
+            if older is not None:
+                await older.supersede()
+            await writing.open()
             self._require_room(size_bytes - writing.committed_bytes)
             yield writing
         finally:

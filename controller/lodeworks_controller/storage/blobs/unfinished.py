@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from lodeworks_controller.errors import ConflictError, GapError, InvalidError
 from lodeworks_controller.service.content import Blob
@@ -13,11 +14,16 @@ if TYPE_CHECKING:
     from hashlib import _Hash as Hasher
     from io import FileIO
 
+_T = TypeVar("_T")
+
 _CHUNK_BYTES: Final = 1 << 20
 
 
 class UnfinishedWrite:
     """A part file that grows; its digest is computed along the way.
+
+    A caller that is cancelled does not stop what its thread does to the file: each step runs shielded under one lock,
+    so that whoever comes next, be it the closing, finds the step done.
 
     Args:
         part: The part file, which outlives this write unless it is committed.
@@ -42,8 +48,65 @@ class UnfinishedWrite:
         """How much is there."""
         return self._committed_bytes
 
-    def open(self) -> None:
-        """Opens what an earlier try left and hashes it again; longer than the whole, it is worthless. Blocks."""
+    async def open(self) -> None:
+        """Opens what an earlier try left and hashes it again; longer than the whole, it is worthless."""
+        await asyncio.shield(self._locked(lambda: asyncio.to_thread(self._take_up)))
+
+    async def append(self, offset: int, data: bytes) -> None:
+        """Adds bytes; what is there already is skipped, missing bytes before the offset raise GapError."""
+        await asyncio.shield(self._locked(lambda: self._append(offset, data)))
+
+    async def commit(self) -> Blob:
+        """Checks the whole and puts it in place, durably; a wrong one is forgotten."""
+        return await asyncio.shield(self._locked(self._commit))
+
+    async def supersede(self) -> None:
+        """Ends this write in favour of a newer one; what is there stays for it."""
+        self._superseded = True
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets go of the part file, which stays."""
+        await asyncio.shield(self._locked(self._close))
+
+    async def _locked(self, step: Callable[[], Awaitable[_T]]) -> _T:
+        async with self._busy:
+            return await step()
+
+    async def _append(self, offset: int, data: bytes) -> None:
+        self._require_open()
+        if offset > self._committed_bytes or offset < 0:
+            raise GapError(
+                "WRITE_GAP",
+                f"bytes {self._committed_bytes} to {offset} are missing; go on from {self._committed_bytes}",
+                committed_bytes=self._committed_bytes,
+                committed_size=self._committed_bytes,
+            )
+        fresh = data[self._committed_bytes - offset :]
+        if self._committed_bytes + len(fresh) > self._size_bytes:
+            raise InvalidError(
+                "BLOB_TOO_LONG", f"more bytes came than the {self._size_bytes} that were declared", field="data"
+            )
+        if fresh:
+            await asyncio.to_thread(self._add, fresh)
+
+    async def _commit(self) -> Blob:
+        self._require_open()
+        digest = self._hasher.hexdigest()
+        if self._committed_bytes != self._size_bytes or digest != self._digest:
+            await asyncio.to_thread(self._forget)
+            raise InvalidError(
+                "DIGEST_MISMATCH", f"the bytes sent as {self._digest} have digest {digest}; send them again"
+            )
+        await asyncio.to_thread(self._publish)
+        return Blob(digest, self._size_bytes)
+
+    async def _close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+    def _take_up(self) -> None:
         file = self._part.open("a+b", buffering=0)
         file.seek(0)
         while chunk := file.read(_CHUNK_BYTES):
@@ -53,50 +116,6 @@ class UnfinishedWrite:
             file.truncate(0)
             self._hasher, self._committed_bytes = hashlib.sha256(), 0
         self._file = file
-
-    async def append(self, offset: int, data: bytes) -> None:
-        """Adds bytes; what is there already is skipped, missing bytes before the offset raise GapError."""
-        async with self._busy:
-            self._require_open()
-            if offset > self._committed_bytes or offset < 0:
-                raise GapError(
-                    "WRITE_GAP",
-                    f"bytes {self._committed_bytes} to {offset} are missing; go on from {self._committed_bytes}",
-                    committed_bytes=self._committed_bytes,
-                    committed_size=self._committed_bytes,
-                )
-            fresh = data[self._committed_bytes - offset :]
-            if self._committed_bytes + len(fresh) > self._size_bytes:
-                raise InvalidError(
-                    "BLOB_TOO_LONG", f"more bytes came than the {self._size_bytes} that were declared", field="data"
-                )
-            if fresh:
-                await asyncio.to_thread(self._add, fresh)
-
-    async def commit(self) -> Blob:
-        """Checks the whole and puts it in place, durably; a wrong one is forgotten."""
-        async with self._busy:
-            self._require_open()
-            digest = self._hasher.hexdigest()
-            if self._committed_bytes != self._size_bytes or digest != self._digest:
-                await asyncio.to_thread(self._forget)
-                raise InvalidError(
-                    "DIGEST_MISMATCH", f"the bytes sent as {self._digest} have digest {digest}; send them again"
-                )
-            await asyncio.to_thread(self._publish)
-        return Blob(digest, self._size_bytes)
-
-    async def supersede(self) -> None:
-        """Ends this write in favour of a newer one; what is there stays for it."""
-        self._superseded = True
-        await self.close()
-
-    async def close(self) -> None:
-        """Lets go of the part file, which stays."""
-        async with self._busy:
-            if self._file is not None:
-                file, self._file = self._file, None
-                await asyncio.to_thread(file.close)
 
     def _require_open(self) -> None:
         if self._superseded or self._file is None:
