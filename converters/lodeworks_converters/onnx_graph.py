@@ -74,3 +74,22 @@ def after_heads(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(
         node.name for node in model.graph.node if node.op_type not in _CONVOLUTIONS and node.name not in before
     )
+
+
+def with_sources(model: onnx.ModelProto, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns convolutions together with what makes their inputs, back to the convolutions before them.
+
+    onnxruntime rounds a tensor where it is made: a layer that shall get float inputs needs float sources.
+    """
+    nodes = {node.name: node for node in model.graph.node}
+    producers: dict[str, onnx.NodeProto] = {name: node for node in model.graph.node for name in node.output}
+    found = dict.fromkeys(name for name in names if name in nodes)
+    waiting = list(found)
+    while waiting:
+        for name in nodes[waiting.pop()].input:
+            source = producers.get(name)
+            if source is not None and source.name not in found:
+                found[source.name] = None
+                if source.op_type not in _CONVOLUTIONS:
+                    waiting.append(source.name)
+    return tuple(found)

@@ -18,7 +18,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from lodeworks_converters.base import PERCENTILE, Attempt
 from lodeworks_converters.errors import ConversionError
-from lodeworks_converters.onnx_graph import after_heads, input_shape, name_nodes
+from lodeworks_converters.onnx_graph import after_heads, input_shape, name_nodes, with_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -101,7 +101,7 @@ def quantize(
             calibrate_method=CalibrationMethod.Percentile
             if attempt.calibration == PERCENTILE
             else CalibrationMethod.MinMax,
-            nodes_to_exclude=[*after_heads(graph), *attempt.keep_float],
+            nodes_to_exclude=[*after_heads(graph), *with_sources(graph, attempt.keep_float)],
             extra_options={
                 "WeightSymmetric": True,
                 "ActivationSymmetric": form.symmetric_activations,

@@ -57,8 +57,12 @@ def model_info(**changes) -> dict:
     return {**info, **changes}
 
 
-def save_network(path: Path, *, info: dict | None = None, with_embedding: bool = True) -> Path:
-    """Writes the network; its scores say how much of one pure colour a square of 32 pixels holds."""
+def save_network(path: Path, *, info: dict | None = None, with_embedding: bool = True, trap: str = "") -> Path:
+    """Writes the network; its scores say how much of one pure colour a square of 32 pixels holds.
+
+    A `trap` makes some channels thousands of times larger than those that matter, so that these are lost when one range
+    must hold both: in the first layer only ("first"), or in every one ("all").
+    """
     weights: list = []
     nodes: list = []
 
@@ -70,7 +74,7 @@ def save_network(path: Path, *, info: dict | None = None, with_embedding: bool =
         nodes.append(helper.make_node(op, inputs, [output], name=f"/{output}/{op}", **attributes))
         return output
 
-    _body(node, constant)
+    _body(node, constant, trap=trap)
     _heads(node, constant)
     outputs = [("scores", ["N", "A", len(CLASSES)]), ("boxes", ["N", "A", 4])]
     if with_embedding:
@@ -90,20 +94,24 @@ def save_network(path: Path, *, info: dict | None = None, with_embedding: bool =
     return path
 
 
-def _body(node, constant) -> None:
+def _body(node, constant, *, trap: str) -> None:
     # Colour opponents, twice halved, then the mean of a square around each place at stride 8.
     first = np.zeros((6, 3, 3, 3), np.float32)
     for colour in range(3):
         first[colour, :, 1, 1] = -0.5
         first[colour, colour, 1, 1] = 1.0
         first[3 + colour, colour] = 1 / 9
-    node("Conv", ["images", constant("w1", first)], "c1", strides=[2, 2], pads=[0, 0, 1, 1], kernel_shape=[3, 3])
-    node("Relu", ["c1"], "r1")
     second = np.zeros((6, 6, 2, 2), np.float32)
     square = np.zeros((6, 6, 8, 8), np.float32)
     for channel in range(6):
         second[channel, channel] = 1 / 4
         square[channel, channel] = 1 / 64
+    if trap:
+        first[3:] *= 5000
+    if trap == "first":
+        second[:, 3:] /= 5000
+    node("Conv", ["images", constant("w1", first)], "c1", strides=[2, 2], pads=[0, 0, 1, 1], kernel_shape=[3, 3])
+    node("Relu", ["c1"], "r1")
     node("Conv", ["r1", constant("w2", second)], "c2", strides=[2, 2], kernel_shape=[2, 2])
     node("Relu", ["c2"], "r2")
     node("Conv", ["r2", constant("w3", square)], "c3", strides=[2, 2], pads=[3, 3, 3, 3], kernel_shape=[8, 8])
