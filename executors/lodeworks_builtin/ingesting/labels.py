@@ -22,7 +22,9 @@ class Labels:
 def voc_truth(data: bytes, header: PictureHeader) -> Labels:
     """Returns ground truth; confidences that some tools write into it are dropped. Raises FormatError."""
     annotation = parse_voc(data)
-    return _labels(annotation, header, (replace(box, score=None) for box in annotation.boxes))
+    return _labels(
+        annotation, header, (box if box.score is None else replace(box, score=None) for box in annotation.boxes)
+    )
 
 
 def voc_predictions(data: bytes, header: PictureHeader) -> Labels:

@@ -6,7 +6,6 @@ side by side, each below any number of nested folders, several such trees beside
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from lodeworks_builtin.ingesting.report import ANNOTATIONS, PICTURES, PREDICTIONS
 from lodeworks_builtin.ingesting.source import Entry
@@ -70,51 +69,56 @@ def voc_layout(entries: Iterable[Entry]) -> Layout:
     truths: dict[tuple[str, str], Entry] = {}
     predictions: dict[tuple[str, str], Entry] = {}
     for entry in entries:
-        path = PurePosixPath(entry.name)
-        if _is_special(layout, entry, path):
+        parts = entry.name.split("/")
+        if _is_special(layout, entry, parts):
             continue
-        role, root, rest = _place(path)
-        suffix, key = path.suffix.lower(), (root, str(rest.with_suffix("")))
+        role, root, rest = _place(parts)
+        stem, suffix = _split_suffix(rest)
         if suffix in PICTURE_SUFFIXES and role in (PICTURES, ""):
-            _add_picture(layout, pictures, Candidate(entry, str(rest), key))
+            _add_picture(layout, pictures, Candidate(entry, rest, (root, stem)))
         elif suffix == ".xml" and role in (ANNOTATIONS, PREDICTIONS, ""):
             found = predictions if role == PREDICTIONS else truths
-            if key in found:
+            if (root, stem) in found:
                 kind = PREDICTIONS if role == PREDICTIONS else ANNOTATIONS
-                layout.duplicates.append((entry, f"another annotation has the name {rest.stem}", kind))
+                layout.duplicates.append((entry, f"another annotation has the name {stem}", kind))
             else:
-                found[key] = entry
+                found[(root, stem)] = entry
         elif role:
-            layout.misplaced.append((entry, f"a file among {role} must be " + _wanted(role), role))
+            layout.misplaced.append((entry, f"a file among {role} must be {_wanted(role)}", role))
         else:
             layout.others.append(entry)
         if role:
-            layout.folders.add(str(path.parents[len(rest.parts) - 1]))
+            layout.folders.add(entry.name.removesuffix(f"/{rest}"))
     _pair(layout, pictures, truths, predictions)
     return layout
 
 
-def _is_special(layout: Layout, entry: Entry, path: PurePosixPath) -> bool:
-    parts = [part.lower() for part in path.parts]
-    if parts[-1] in _JUNK or parts[-1].startswith("._") or "__macosx" in parts[:-1]:
+def _is_special(layout: Layout, entry: Entry, parts: list[str]) -> bool:
+    leaf = parts[-1].lower()
+    if leaf in _JUNK or leaf.startswith("._") or "__MACOSX" in parts[:-1]:
         layout.others.append(entry)
-    elif parts[-1] == _META and layout.meta is None:
+    elif leaf == _META and layout.meta is None:
         layout.meta = entry
-    elif parts[-3:-1] == ["imagesets", "main"] and path.suffix == ".txt":
-        root = "/".join(path.parts[:-3])
-        layout.splits.setdefault(root, []).append((path.stem, entry))
+    elif leaf.endswith(".txt") and [part.lower() for part in parts[-3:-1]] == ["imagesets", "main"]:
+        layout.splits.setdefault("/".join(parts[:-3]), []).append((_split_suffix(parts[-1])[0], entry))
     else:
         return False
     return True
 
 
-def _place(path: PurePosixPath) -> tuple[str, str, PurePosixPath]:
+def _split_suffix(name: str) -> tuple[str, str]:
+    """Returns a path without its suffix, and the suffix in lower case with its dot."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, f".{suffix.lower()}") if dot and stem and "/" not in suffix else (name, "")
+
+
+def _place(parts: list[str]) -> tuple[str, str, str]:
     """Returns role, root folder and the path below the role's folder; the innermost known folder counts."""
-    for index in range(len(path.parts) - 2, -1, -1):
-        role = KNOWN_FOLDERS.get(path.parts[index].lower())
+    for index in range(len(parts) - 2, -1, -1):
+        role = KNOWN_FOLDERS.get(parts[index].lower())
         if role:
-            return role, "/".join(path.parts[:index]), PurePosixPath(*path.parts[index + 1 :])
-    return "", "/".join(path.parts[:-1]), PurePosixPath(path.name)
+            return role, "/".join(parts[:index]), "/".join(parts[index + 1 :])
+    return "", "/".join(parts[:-1]), parts[-1]
 
 
 def _wanted(role: str) -> str:
