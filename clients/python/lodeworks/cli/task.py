@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,7 +96,7 @@ def watch(session: Session, task_id: str) -> None:
 def logs(session: Session, task_id: str, following: bool, attempt: int, worker: bool) -> None:
     """Print the log of a task."""
     task = session.client.tasks.get(task_id)
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     if following and not worker:
         for event in task.watch():
             out.write(event.log)
