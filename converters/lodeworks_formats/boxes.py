@@ -11,6 +11,9 @@ x ≤ column < x + w. How file formats count (VOC's inclusive corners, YOLO's sh
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+MAX_CLASS_NAME = 200
+"""Characters of the longest class name that is taken in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

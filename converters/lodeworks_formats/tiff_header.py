@@ -51,5 +51,5 @@ def probe_tiff(data: bytes) -> TiffHeader:
         values[_WIDTH][0],
         values[_HEIGHT][0],
         orientation if 1 <= orientation <= 8 else 1,  # noqa: PLR2004 — what EXIF defines
-        values.get(_SAMPLES, (1,))[0],
+        min(max(values.get(_SAMPLES, (1,))[0], 1), 4),
     )

@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 
 from lodeworks_formats.boxes import Box
 
+LEAST_SIDE_PX = 1e-3
+"""A side below this is none: its square would vanish in the float32 of the segments."""
+
 _TOLERATED_PX = 1.0 + 1e-6
+_LARGEST_TURNED = 4
 _SWAPS_SIDES = range(5, 9)
 
 
@@ -46,8 +50,10 @@ def fit_to_frame(boxes: Iterable[Box], *, width: int, height: int) -> tuple[tupl
         edges = (box.x, box.y, box.w, box.h)
         if box.rotation:
             inside = 0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height
+            inside = inside and max(box.w, box.h) <= _LARGEST_TURNED * (width + height)
         else:
-            inside = box.x < width and box.y < height and box.x2 > 0 and box.y2 > 0
+            part = box.clip(width=width, height=height)
+            inside = min(part.w, part.h) >= LEAST_SIDE_PX
         if not inside:
             message = f"the box lies outside the picture of {width} x {height}"
             problems.append(BoxProblem("BOX_OUTSIDE", message, box.class_name, edges))

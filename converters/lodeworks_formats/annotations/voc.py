@@ -10,9 +10,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lodeworks_formats.annotations.frame import BoxProblem, integer_edges
+from lodeworks_formats.annotations.frame import LEAST_SIDE_PX, BoxProblem, integer_edges
 from lodeworks_formats.annotations.safe_xml import parse_xml
-from lodeworks_formats.boxes import Box
+from lodeworks_formats.boxes import MAX_CLASS_NAME, Box
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.pictures import Picture
 
@@ -20,6 +20,7 @@ _XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _UNKNOWN = "-1.0"
+_MOST_TURNED = 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ def _box(item: ET.Element) -> Box | tuple[str, str, str, tuple[float, ...]]:
     name = words.get("name", "").strip()
     if "bndbox" not in parts or not name:
         return "BAD_BOX", "the object has no bndbox" if name else "the object has no name", name, ()
+    if len(name) > MAX_CLASS_NAME or not name.isprintable():
+        message = f"the class name is longer than {MAX_CLASS_NAME} or holds characters that cannot be printed"
+        return "BAD_CLASS_NAME", message, name[:MAX_CLASS_NAME], ()
     place = {child.tag: child.text or "" for child in parts["bndbox"]}
     try:
         xmin, ymin, xmax, ymax = edges = tuple(float(place.get(key, "")) for key in _CORNERS)
@@ -86,9 +90,9 @@ def _box(item: ET.Element) -> Box | tuple[str, str, str, tuple[float, ...]]:
         rotation = float(place.get("rotate_angle") or 0.0)
     except ValueError:
         return "BAD_BOX", "an edge of the box is missing or is no number", name, ()
-    if not math.isfinite(xmin + ymin + xmax + ymax + w + h + rotation):
+    if not math.isfinite(xmin + ymin + xmax + ymax + w + h) or not abs(rotation) <= _MOST_TURNED:
         return "BAD_BOX", "an edge of the box is no number", name, ()
-    if (xmax <= xmin and "width" not in place) or (ymax <= ymin and "height" not in place) or w <= 0 or h <= 0:
+    if (xmax <= xmin and "width" not in place) or (ymax <= ymin and "height" not in place) or min(w, h) < LEAST_SIDE_PX:
         return "ZERO_AREA_BOX", f"the box has no area ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})", name, edges
     return Box(
         name,

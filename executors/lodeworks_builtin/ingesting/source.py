@@ -120,7 +120,7 @@ class TarSource:
         """Returns every plain file, sorted by name."""
         found, total = [], 0
         for member in self._archive:
-            name = safe_name(member.name) if member.name.strip("./") else ""
+            name = safe_name(_text(member.name)) if member.name.strip("./") else ""
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
@@ -155,7 +155,7 @@ class FolderSource:
         for base, folders, files in os.walk(self._folder):
             for leaf in (*folders, *files):
                 path = Path(base, leaf)
-                name = safe_name(path.relative_to(self._folder).as_posix())
+                name = safe_name(_text(path.relative_to(self._folder).as_posix()))
                 status = path.lstat()
                 if stat.S_ISDIR(status.st_mode):
                     continue
@@ -175,6 +175,11 @@ class FolderSource:
                 return stream.read(self._options.max_file_bytes)
         except OSError as error:
             raise FormatError("UNREADABLE_FILE", f"the file cannot be read ({error.strerror})", entry.name) from error
+
+
+def _text(name: str) -> str:
+    """Returns a file system's name as text; bytes that are no UTF-8 become the replacement character."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _refuse_bombs(entries: list[Entry], total_bytes: int, packed_bytes: int, options: IngestOptions) -> None:

@@ -34,7 +34,7 @@ DATA = [_bytes(seed) for seed in range(4)]
 
 plain = st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="￾￿")
 words = st.text(plain, min_size=1, max_size=8)
-stripped = words.map(str.strip).filter(bool)
+stripped = words.map(str.strip).filter(lambda name: name and name.isprintable())
 shares = st.floats(0, 1, width=32)
 
 

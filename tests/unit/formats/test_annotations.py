@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 640, 480
 PICTURE = Picture("ab" * 32, "jpg", WIDTH, HEIGHT)
 
 plain = st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="￾￿")
-names = st.text(plain, min_size=1, max_size=12).map(str.strip).filter(bool)
+names = st.text(plain, min_size=1, max_size=12).map(str.strip).filter(lambda name: name and name.isprintable())
 tags = st.text(plain, min_size=1, max_size=12)
 shares = st.none() | st.floats(0, 1, width=32)
 
@@ -206,3 +206,15 @@ def test_a_box_turns_with_its_pixels(orientation):
     rows, columns = np.nonzero(turned)
     box = frame.upright_box(Box("a", 7, 5, 20, 10), orientation=orientation, width=64, height=48)
     assert (box.x, box.y, box.x2, box.y2) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 201, "a​\x7f"])
+def test_class_names_that_nobody_can_type_are_left_out(name):
+    data = f"<annotation><object><name>{name}</name><bndbox/></object></annotation>".encode()
+    assert [problem.reason for problem in voc.parse_voc(data).problems] == ["BAD_CLASS_NAME"]
+
+
+def test_sides_that_float32_would_lose_are_none():
+    kept, problems = frame.fit_to_frame([Box("a", -10, 0, 10 + 1e-12, 10)], width=WIDTH, height=HEIGHT)
+    assert kept == ()
+    assert problems[0].reason == "BOX_OUTSIDE"
