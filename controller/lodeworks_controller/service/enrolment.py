@@ -16,12 +16,7 @@ from lodeworks_controller.domain.identity import (
 )
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.worker import Worker
-from lodeworks_controller.errors import (
-    InvalidError,
-    NotFoundError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
+from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from lodeworks_controller.service.access import require_administrator
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.identity import Secrets
