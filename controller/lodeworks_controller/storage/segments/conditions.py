@@ -63,7 +63,7 @@ def compile_condition(condition: Condition, *, rids: Mapping[str, tuple[int, ...
     return clause
 
 
-def _sql(condition: Condition, clause: Clause, rids: Mapping[str, tuple[int, ...]]) -> str:
+def _sql(condition: Condition, clause: Clause, rids: Mapping[str, tuple[int, ...]]) -> str:  # noqa: PLR0911 (one per shape)
     match condition:
         case HasClass(name=name):
             listed = _numbers(rids[name])

@@ -28,14 +28,14 @@ _PICTURE_RULES = (
     ),
     ("len(tags) > 1000 OR len(names) > 100000", "has more tags or names than anybody can mean"),
 )
+_OUTSIDE = (
+    f"b.rotation = 0 AND (b.x < -{_TOLERANCE_PX} OR b.y < -{_TOLERANCE_PX}"
+    f" OR b.x + b.w > width + {_TOLERANCE_PX} OR b.y + b.h > height + {_TOLERANCE_PX})"
+)
 _BOX_RULES = (
     ("NOT (isfinite(b.x) AND isfinite(b.y) AND isfinite(b.w) AND isfinite(b.h) AND isfinite(b.rotation))", "no number"),
     ("b.w <= 0 OR b.h <= 0", "no area"),
-    (
-        f"b.rotation = 0 AND (b.x < -{_TOLERANCE_PX} OR b.y < -{_TOLERANCE_PX}"
-        f" OR b.x + b.w > width + {_TOLERANCE_PX} OR b.y + b.h > height + {_TOLERANCE_PX})",
-        "an edge outside of the picture",
-    ),
+    (_OUTSIDE, "an edge outside of the picture"),
     ("b.score IS NOT NULL AND NOT (b.score BETWEEN 0 AND 1)", "a score that is not between 0 and 1"),
     ("b.box_quality IS NOT NULL AND NOT isfinite(b.box_quality)", "a quality that is no number"),
     (

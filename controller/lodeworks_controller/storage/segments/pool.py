@@ -10,15 +10,15 @@ import logging
 import multiprocessing
 import resource
 import signal
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from lodeworks_controller.errors import ExhaustedError, UnavailableError
 
-Job = TypeVar("Job", contravariant=True)
-Answer = TypeVar("Answer", covariant=True)
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
 
 _LOG = logging.getLogger(__name__)
 _JOBS_PER_PROCESS = 500
@@ -82,9 +82,8 @@ class Pool:
         if executor is None:
             raise UnavailableError("POOL_CLOSED", "the controller is stopping; repeat in a moment")
         try:
-            answered = executor.submit(_run, work.module, work.function, job)
-            answer: Answer = await asyncio.wrap_future(answered)
-            return answer
+            submitted: Future[Answer] = executor.submit(_run, work.module, work.function, job)
+            return await asyncio.wrap_future(submitted)
         except BrokenProcessPool as error:
             self._replace(executor)
             message = "a process for heavy work died, perhaps for want of memory; repeat"

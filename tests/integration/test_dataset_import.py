@@ -1,0 +1,226 @@
+"""Imports end to end inside the controller: checked, numbered, made visible at once, reported."""
+
+import json
+
+import pytest
+from dataset_world import DatasetWorld, box, picture, report_of
+from lodeworks_controller.domain.task.state import FailureReason
+from lodeworks_controller.errors import BadOutputError, ConflictError, InvalidError, NotFoundError, UnavailableError
+from lodeworks_controller.storage.segments.pool import Pool
+
+
+@pytest.fixture(scope="session")
+def pool():
+    running = Pool(processes=1).start()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def world(tmp_path, pool):
+    opened = await DatasetWorld(tmp_path, pool).open()
+    yield opened
+    await opened.close()
+
+
+async def test_an_import_becomes_a_version_with_all_that_came(world):
+    await world.project()
+    came = [
+        picture(1, box("RBC", 1, 2, 3, 4), box("WBC"), tags=("night",)),
+        picture(2),
+        picture(3, annotated=False),
+        picture(4, box("rbc", 5.5, 6.25, 7, 8, difficult=True, tags=("blurred",), attributes={"side": "left"})),
+    ]
+
+    name = await world.imported("cells", "labelled", came)
+
+    assert name == "labelled@1"
+    found = {entry.digest: entry for entry in await world.pictures("cells", "labelled")}
+    assert found.keys() == {entry.digest for entry in came}
+    assert found[came[0].digest].boxes == came[0].boxes
+    assert found[came[0].digest].tags == ("night",)
+    assert found[came[1].digest].boxes == ()
+    assert found[came[2].digest].boxes is None
+    (kept,) = found[came[3].digest].boxes
+    assert (kept.class_name, kept.x, kept.y, kept.difficult) == ("RBC", 5.5, 6.25, True)
+    assert (kept.tags, kept.attributes) == (("blurred",), {"side": "left"})
+    assert found[came[0].digest].names == ("1.jpg",)
+
+
+async def test_figures_follow_the_class_map_of_now(world):
+    await world.project()
+    came = [picture(1, box("RBC"), box("rbc"), box("WBC")), picture(2, box("rbc")), picture(3)]
+    await world.imported("cells", "labelled", came)
+
+    before = await world.datasets.stats(world.administrator, "cells", "labelled")
+    await world.classes.merge(world.administrator, "cells", ["WBC"], into="RBC")
+    after = await world.datasets.stats(world.administrator, "cells", "labelled")
+
+    assert [(c.class_name, c.boxes, c.pictures, c.negative_pictures) for c in before.classes] == [
+        ("RBC", 3, 2, 1),
+        ("WBC", 1, 1, 2),
+    ]
+    assert [(c.class_name, c.boxes, c.pictures) for c in after.classes] == [("RBC", 4, 2)]
+    assert (before.pictures, before.annotated, before.empty, before.boxes) == (3, 3, 1, 4)
+
+
+async def test_unknown_classes_stop_the_import_and_the_report_stays(world):
+    await world.project()
+    task = await world.start_import("cells", "labelled")
+    outputs = await world.upload(task, [picture(1, box("Spot"), box("RBC"))])
+
+    with pytest.raises(InvalidError, match="Spot") as refused:
+        await world.kinds.get("import").finish(task, outputs)
+    async with world.store.transaction() as tx:
+        await world.kinds.get("import").abandon(tx, task, outputs, FailureReason.BAD_OUTPUT)
+
+    assert refused.value.reason == "UNKNOWN_CLASSES"
+    with pytest.raises(ConflictError, match="never finished"):
+        await world.datasets.stats(world.administrator, "cells", "labelled")
+    _, data = await world.datasets.report(world.administrator, "cells", task_id=task.id)
+    assert json.loads(data)["classes"] == {"RBC": 1, "Spot": 1}
+
+
+async def test_a_failed_import_can_be_retried(world):
+    await world.project()
+    task = await world.start_import("cells", "labelled")
+    outputs = await world.upload(task, [picture(1, box("RBC"))])
+    async with world.store.transaction() as tx:
+        await world.kinds.get("import").abandon(tx, task, (), FailureReason.LOST)
+
+    await world.finish(task, outputs)
+
+    assert (await world.datasets.stats(world.administrator, "cells", "labelled")).pictures == 1
+
+
+@pytest.mark.parametrize(("unknown", "shown", "ignored"), [("add", 2, 0), ("ignore", 1, 1)])
+async def test_unknown_classes_are_added_or_ignored(world, unknown, shown, ignored):
+    await world.project()
+
+    await world.imported("cells", "labelled", [picture(1, box("Spot"), box("RBC"))], unknown=unknown)
+
+    figures = await world.datasets.stats(world.administrator, "cells", "labelled")
+    assert (figures.boxes, figures.ignored_boxes) == (shown, ignored)
+    # What is ignored is kept: adding the class later brings its boxes back.
+    if unknown == "ignore":
+        await world.classes.add(world.administrator, "cells", [("spot", ())])
+        assert (await world.datasets.stats(world.administrator, "cells", "labelled")).boxes == 2
+
+
+async def test_identical_pictures_are_one_asset_across_imports(world):
+    await world.project()
+    await world.imported("cells", "a", [picture(1, box("RBC")), picture(2)])
+    task = await world.start_import("cells", "b")
+    again = picture(1, box("WBC"), names=("1.jpg", "other.jpg"))
+    made = await world.finish(task, await world.upload(task, [again, picture(3)]))
+
+    first = await world.datasets.page(world.administrator, "cells", "a")
+    second = await world.datasets.page(world.administrator, "cells", made[0].name)
+    aids = {entry.digest: aid for aid, entry in first.pictures}
+    assert {entry.digest: aid for aid, entry in second.pictures}[again.digest] == aids[again.digest]
+    _, data = await world.datasets.report(world.administrator, "cells", version="b")
+    assert json.loads(data)["pictures_known"] == 1
+
+
+async def test_an_executor_is_not_trusted(world):
+    await world.project()
+    came = [picture(1, box("RBC"))]
+
+    async def refused(pictures, *, report=None, claimed=None):
+        task = await world.start_import("cells", f"bad{world.ids()[-6:]}")
+        outputs = await world.upload(task, pictures, report=report)
+        with pytest.raises(BadOutputError) as error:
+            await world.kinds.get("import").finish(task, outputs)
+        return str(error.value)
+
+    assert "add up" in await refused(came, report=report_of(came, boxes=report_of(came)["boxes"] | {"accepted": 9}))
+    assert "holds 1" in await refused(came, report=report_of([*came, picture(2)]))
+    assert "outside" in await refused([picture(1, box("RBC", 630, 0, 30, 10))])
+    assert "no area" in await refused([picture(1, box("RBC", 1, 1, 0, 10))])
+    assert "twice" in await refused([*came, *came])
+    assert "width" in await refused([picture(1, width=0)])
+
+
+async def test_a_digest_is_no_key_to_the_pictures_of_others(world):
+    await world.project()
+    await world.project("other")
+    await world.imported("other", "secret", [picture("secret", box("RBC"))])
+    task = await world.start_import("cells", "thief")
+    outputs = await world.upload(task, [picture("secret", names=("mine.jpg",))])
+
+    with pytest.raises(BadOutputError, match="not uploaded"):
+        await world.kinds.get("import").finish(task, outputs)
+
+
+async def test_two_imports_at_once_never_give_one_picture_two_numbers(world):
+    await world.project()
+    first, second = [await world.start_import("cells", name) for name in ("a", "b")]
+    left = [await world.upload(task, [picture(1, box("RBC")), picture(task.id)]) for task in (first, second)]
+    kind = world.kinds.get("import")
+    commits = [await kind.finish(task, outputs) for task, outputs in zip((first, second), left, strict=True)]
+    async with world.store.transaction() as tx:
+        await commits[0](tx)
+    with pytest.raises(UnavailableError):
+        async with world.store.transaction() as tx:
+            await commits[1](tx)
+
+    await world.finish(second, left[1])
+
+    pages = [await world.datasets.page(world.administrator, "cells", name) for name in ("a", "b")]
+    aids = [{entry.digest: aid for aid, entry in page.pictures} for page in pages]
+    assert aids[0][picture(1).digest] == aids[1][picture(1).digest]
+
+
+async def test_nothing_is_visible_before_the_commit(world):
+    await world.project()
+    task = await world.start_import("cells", "labelled")
+    await world.kinds.get("import").finish(task, await world.upload(task, [picture(1, box("RBC"))]))
+
+    with pytest.raises(ConflictError, match="still being made"):
+        await world.pictures("cells", "labelled")
+
+
+async def test_a_dry_run_makes_the_report_and_nothing_else(world):
+    await world.project()
+    task = await world.start_import("cells", "labelled", dry_run=True)
+
+    await world.finish(task, await world.upload(task, [picture(1, box("Spot"))]))
+
+    _, data = await world.datasets.report(world.administrator, "cells", task_id=task.id)
+    assert json.loads(data)["unknown_classes"]["boxes"] == {"Spot": 1}
+    with pytest.raises(NotFoundError):
+        await world.datasets.get(world.administrator, "cells", "labelled")
+
+
+async def test_predictions_become_a_set_beside_the_version(world):
+    await world.project()
+    seen = picture(1, box("RBC"), predictions=(box("RBC", score=0.75), box("WBC", score=0.5)))
+    task = await world.start_import("cells", "labelled")
+    report = report_of([seen, picture(2)], prediction_model={"name": "yolo-old"})
+    made = await world.finish(task, await world.upload(task, [seen, picture(2)], report=report))
+
+    sets = await world.predictions.list(world.administrator, "cells", "labelled")
+    page = await world.datasets.page(world.administrator, "cells", "labelled", prediction_set_id=sets[0].id)
+
+    assert [ref.type for ref in made] == ["dataset_version", "prediction_set"]
+    assert (sets[0].model_name, sets[0].statistics.boxes) == ("yolo-old", 2)
+    shown = {entry.digest: entry for _, entry in page.pictures}
+    assert [found.score for found in shown[seen.digest].predictions] == [0.75, 0.5]
+    assert shown[picture(2).digest].predictions is None
+    figures = await world.datasets.stats(world.administrator, "cells", "labelled")
+    assert figures.boxes == 1
+
+
+async def test_a_later_version_gets_the_next_number_and_the_name_means_the_newest_ready(world):
+    await world.project()
+    await world.imported("cells", "labelled", [picture(1, box("RBC"))])
+    await world.imported("cells", "Labelled", [picture(2, box("RBC")), picture(3)])
+    await world.start_import("cells", "labelled")
+
+    _, newest = await world.datasets.get(world.administrator, "cells", "labelled")
+    _, first = await world.datasets.get(world.administrator, "cells", "labelled@1")
+
+    assert (newest.version.full_name, newest.version.content.statistics.pictures) == ("labelled@2", 2)
+    assert first.version.content.statistics.pictures == 1
+    history = await world.datasets.versions(world.administrator, "cells", "labelled")
+    assert [sight.version.number for sight in history] == [3, 2, 1]
