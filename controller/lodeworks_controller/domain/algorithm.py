@@ -165,6 +165,15 @@ class Release:
             return self
         return replace(self, state=ReleaseState.FAILED, failure=failure, report=report or self.report)
 
+    def again(self) -> "Release":
+        """Returns the release as one in the making, when its task is tried again."""
+        return replace(self, state=ReleaseState.CREATING, failure="", report={}) if self.is_failed else self
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it was never made."""
+        return self.state is ReleaseState.FAILED
+
     def require_released(self) -> None:
         """Raises ConflictError unless devices accept it."""
         if self.state is not ReleaseState.RELEASED:

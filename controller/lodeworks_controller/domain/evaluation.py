@@ -70,6 +70,10 @@ class Evaluation:
             return self
         return replace(self, state=EvaluationState.FAILED, failure=failure)
 
+    def again(self) -> "Evaluation":
+        """Returns the evaluation as one in the making, when its task is tried again."""
+        return replace(self, state=EvaluationState.CREATING, failure="", findings=None)
+
     def require_findings(self) -> Findings:
         """Returns what was found, or raises ConflictError while there is nothing."""
         if self.findings is not None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lodeworks_formats.archive_names import safe_name
 from lodeworks_formats.errors import FormatError
-from lodeworks_formats.package import MANIFEST_NAME, PackageManifest, pack, read_package, unpack
+from lodeworks_formats.package import MANIFEST_NAME, PackageManifest, pack, unpack
 
 from lodeworks_controller.domain.algorithm import Measurement, Package, PackageBlob
 from lodeworks_controller.errors import InvalidError
@@ -26,6 +25,9 @@ class Measured:
 
     measurement: Measurement = field(default_factory=Measurement)
     statement: Mapping[str, Any] = field(default_factory=dict)
+
+
+_UNMEASURED = Measured()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +50,13 @@ class PackageIntake:
         self._blobs = blobs
         self._workspace = workspace
 
-    async def from_archive(self, digest: str) -> TakenPackage:
+    async def from_archive(self, digest: str, *, measured: Measured = _UNMEASURED) -> TakenPackage:
         """Takes in a packed package that is stored already; raises InvalidError PACKAGE_INVALID."""
         location = await self._blobs.locate(digest)
         async with self._folder() as folder:
             tar = folder / "package.tar"
             await asyncio.to_thread(_copy_out, location, tar)
             manifest = await _proved(lambda: unpack(tar, folder / "package"))
-            return await self._keep(folder / "package", manifest, Measured())
-
-    async def from_files(self, files: Mapping[str, str], *, measured: Measured) -> TakenPackage:
-        """Takes in a package whose files (path → digest) are stored already; raises InvalidError PACKAGE_INVALID."""
-        async with self._folder() as folder:
-            for name, digest in files.items():
-                location = await self._blobs.locate(digest)
-                target = folder / "package" / await _proved(lambda given=name: safe_name(given))
-                await asyncio.to_thread(_copy_out, location, target)
-            manifest = await _proved(lambda: read_package(folder / "package"))
             return await self._keep(folder / "package", manifest, measured)
 
     async def _keep(self, folder: Path, manifest: PackageManifest, measured: Measured) -> TakenPackage:

@@ -1,0 +1,236 @@
+"""Inference and evaluation: a model predicts a dataset once, and is measured on it as often as one likes."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from lodeworks_formats.errors import FormatError
+from lodeworks_formats.manifest import canonical_json
+from lodeworks_formats.protocol import parse_config
+from lodeworks_formats.task_inputs import InferOptions
+
+from lodeworks_controller.domain.dataset import DatasetVersion
+from lodeworks_controller.domain.evaluation import Evaluated, Evaluation, EvaluationState
+from lodeworks_controller.domain.executor import ExecutorOperation
+from lodeworks_controller.domain.identity import Principal, ProjectRole
+from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.domain.object_class import ClassMap
+from lodeworks_controller.domain.task.task import NewTask, ObjectRef
+from lodeworks_controller.errors import ConflictError, InvalidError
+from lodeworks_controller.service.dataset import find_version
+from lodeworks_controller.service.executor import DEFAULT_EXPORT_FORMAT, ExecutorService
+from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.service.labelled import parents_of, require_annotated
+from lodeworks_controller.service.model_use import ModelUse, model_use, settings_digest
+from lodeworks_controller.service.project import enter
+from lodeworks_controller.service.store import Store, Transaction
+from lodeworks_controller.service.task import TaskService
+
+INFER: Final = "infer"
+EVALUATE: Final = "evaluate"
+EVALUATION: Final = "evaluation"
+BUILTIN_INFER: Final = "infer"
+PROTOCOLS: Final = ("coco", "ymir")
+SCORE_OF_CURVES: Final = 0.01
+"""Predictions keep boxes down to here: a precision-recall curve needs its tail; thresholds are chosen afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferWish:
+    """A model on a dataset; empty values mean the defaults."""
+
+    model: str
+    dataset: str
+    variant: str = ""
+    algorithm: str = ""
+    executor: str = ""
+    settings_yaml: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Inference:
+    """An inference that stood every check."""
+
+    use: ModelUse
+    version: DatasetVersion
+    executor: str
+    run: str
+    requires: str
+    settings: dict[str, Any]
+    settings_yaml: str
+    export_format: str
+
+    @property
+    def settings_digest(self) -> str:
+        """What tells its predictions apart from others of the same model."""
+        return settings_digest(self.executor, self.settings)
+
+
+class MeasuringService:
+    """Makes inference and evaluation tasks."""
+
+    def __init__(self, store: Store, *, tasks: TaskService, executors: ExecutorService, ids: Ids) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._executors = executors
+        self._ids = ids
+
+    async def infer(self, principal: Principal, project: str, wish: InferWish, *, request_id: str = "") -> str:
+        """Makes the task that predicts; its result is a prediction set. Returns the task's id."""
+        async with self._store.transaction() as tx:
+            project_id = (await enter(tx, principal, project, ProjectRole.EDITOR)).id
+            once = Once(principal.actor, "model.infer", request_id)
+            made = await once.result(tx)
+            if made is not None:
+                return made
+            inference = await self._check(tx, project_id, wish)
+            task_id = await self._submit(tx, principal, project_id, inference)
+            await once.keep(tx, task_id)
+            return task_id
+
+    async def evaluate(
+        self, principal: Principal, project: str, wish: InferWish, *, protocol: str = "", request_id: str = ""
+    ) -> Evaluation:
+        """Makes an evaluation and its task; the model predicts first unless it has already."""
+        protocol = protocol or PROTOCOLS[0]
+        if protocol not in PROTOCOLS:
+            message = f"protocol {protocol!r} is not known; there are: {', '.join(PROTOCOLS)}"
+            raise InvalidError("PROTOCOL_UNKNOWN", message, field="protocol")
+        async with self._store.transaction() as tx:
+            project_id = (await enter(tx, principal, project, ProjectRole.EDITOR)).id
+            once = Once(principal.actor, "model.evaluate", request_id)
+            made = await once.result(tx)
+            if made is not None:
+                return await tx.evaluations.get(made)
+            inference = await self._check(tx, project_id, wish)
+            require_annotated(inference.version)
+            class_map = await tx.classes.get(project_id)
+            class_names = _known_classes(class_map, inference.use)
+            evaluation = Evaluation(
+                id=self._ids(),
+                project_id=project_id,
+                state=EvaluationState.CREATING,
+                sides=Evaluated(
+                    model_version_id=inference.use.model_version_id,
+                    model_name=inference.use.model_name,
+                    variant=inference.use.variant,
+                    dataset_version_id=inference.version.id,
+                    dataset_name=inference.version.full_name,
+                ),
+                protocol=protocol,
+                created_by=principal.user_id,
+                created_at=tx.now(),
+                warnings=_warnings(inference),
+            )
+            waits_for = await self._predictions(tx, principal, project_id, inference)
+            task = await self._tasks.submit(
+                tx,
+                NewTask(
+                    kind=EVALUATE,
+                    project_id=project_id,
+                    title=f"evaluate {_shown(inference.use)} on {inference.version.full_name}",
+                    spec={
+                        "evaluation_id": evaluation.id,
+                        "dataset_version_id": inference.version.id,
+                        "model": inference.use.to_spec(),
+                        "settings_digest": inference.settings_digest,
+                        "class_names": list(class_names),
+                        "class_revision": class_map.revision,
+                        "protocol": protocol,
+                    },
+                    created_by=principal.user_id,
+                    depends_on=waits_for,
+                    requires=frozenset({"builtin:evaluate"}),
+                    subject=ObjectRef(EVALUATION, evaluation.id, inference.use.model_name),
+                ),
+            )
+            evaluation = replace(evaluation, task_id=task.id)
+            await tx.evaluations.insert(evaluation)
+            await once.keep(tx, evaluation.id)
+            return evaluation
+
+    async def _predictions(
+        self, tx: Transaction, principal: Principal, project_id: str, inference: _Inference
+    ) -> tuple[str, ...]:
+        """Returns the task to wait for that predicts; nothing where the predictions are there."""
+        found = await tx.prediction_sets.find(
+            version_id=inference.version.id,
+            model_key=inference.use.key,
+            settings_digest=inference.settings_digest,
+            variant=inference.use.variant,
+        )
+        return () if found is not None else (await self._submit(tx, principal, project_id, inference),)
+
+    async def _check(self, tx: Transaction, project_id: str, wish: InferWish) -> _Inference:
+        if not wish.dataset:
+            raise InvalidError("DATASET_MISSING", "name the dataset to run on", field="dataset")
+        executor = await self._executors.find(tx, wish.executor or BUILTIN_INFER)
+        own = executor.name == BUILTIN_INFER
+        use = await model_use(tx, project_id, wish.model, variant=wish.variant, algorithm=wish.algorithm, with_onnx=own)
+        version = await find_version(tx, project_id, wish.dataset)
+        parents_of([version])
+        if own:
+            settings, settings_yaml, export_format = _options(wish.settings_yaml), "", DEFAULT_EXPORT_FORMAT
+        else:
+            in_force = self._executors.in_force(executor, ExecutorOperation.INFER, wish.settings_yaml)
+            settings_yaml, export_format = in_force.settings_yaml, in_force.export_format
+            settings = parse_config(settings_yaml, file="settings")
+        return _Inference(
+            use, version, executor.name, executor.run_name, executor.requires, settings, settings_yaml, export_format
+        )
+
+    async def _submit(self, tx: Transaction, principal: Principal, project_id: str, inference: _Inference) -> str:
+        task = await self._tasks.submit(
+            tx,
+            NewTask(
+                kind=INFER,
+                project_id=project_id,
+                title=f"infer {_shown(inference.use)} on {inference.version.full_name}",
+                spec={
+                    "dataset_version_id": inference.version.id,
+                    "model": inference.use.to_spec(),
+                    "executor": inference.executor,
+                    "run": inference.run,
+                    "settings": inference.settings,
+                    "settings_yaml": inference.settings_yaml,
+                    "settings_digest": inference.settings_digest,
+                    "export_format": inference.export_format,
+                },
+                created_by=principal.user_id,
+                depends_on=parents_of([inference.version]),
+                requires=frozenset({inference.requires}),
+                subject=ObjectRef("dataset_version", inference.version.id, inference.version.full_name),
+            ),
+        )
+        return task.id
+
+
+def _options(settings_yaml: str) -> dict[str, Any]:
+    """Returns the options of the built-in inference as JSON values, or raises InvalidError."""
+    try:
+        given = parse_config(settings_yaml, file="settings") if settings_yaml.strip() else {}
+        options = InferOptions.from_bytes(canonical_json({"score_threshold": SCORE_OF_CURVES, **given}))
+    except FormatError as error:
+        raise InvalidError("SETTING_INVALID", error.message, field="settings") from error
+    return {"score_threshold": options.score_threshold, "threads": options.threads, "batch_size": options.batch_size}
+
+
+def _known_classes(class_map: ClassMap, use: ModelUse) -> tuple[str, ...]:
+    """Returns the classes of a model as the project's map calls them now."""
+    found = [entry.name for name in use.class_names if (entry := class_map.find(name)) is not None]
+    if not found:
+        message = f"the project has none of the classes of {use.model_name} ({', '.join(use.class_names)})"
+        raise ConflictError("CLASS_UNKNOWN", f"{message}; add them, or aliases for them")
+    return tuple(dict.fromkeys(found))
+
+
+def _warnings(inference: _Inference) -> tuple[str, ...]:
+    name = inference.version.full_name
+    if inference.version.id == inference.use.train_version_id:
+        return (f"{name} is what the model was trained on: the figures say nothing about new pictures",)
+    if inference.version.id == inference.use.val_version_id:
+        return (f"{name} is what the model was chosen on: the figures are kinder than new pictures would be",)
+    return ()
+
+
+def _shown(use: ModelUse) -> str:
+    return f"{use.model_name} ({use.variant})" if use.variant else use.model_name
