@@ -13,7 +13,7 @@ from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.blobs import BlobFolder
 from lodeworks_builtin.ingesting.importer import Importer, Progress
-from lodeworks_builtin.ingesting.layout import voc_layout
+from lodeworks_builtin.ingesting.layout import READABLE, refuse_other_formats, voc_layout
 from lodeworks_builtin.ingesting.report import IngestReport
 from lodeworks_builtin.ingesting.source import opened_source
 
@@ -52,8 +52,13 @@ def ingest(source: Path, *, exchange: Path, blobs: Path, options: IngestOptions,
     Raises:
         FormatError: The source as a whole is hostile, broken or empty; nothing of it should be used.
     """
+    if options.format not in READABLE:
+        readable = ", ".join(READABLE)
+        raise FormatError("UNKNOWN_FORMAT", f"format {options.format!r} cannot be imported; readable are {readable}")
     with opened_source(source, options=options, work_folder=exchange.parent) as opened:
         layout = voc_layout(opened.entries())
+        if options.format == "auto":
+            refuse_other_formats(layout)
         if not layout.candidates:
             raise FormatError("EMPTY_SOURCE", "there is no picture in it; put them into a folder images/", source.name)
         report = IngestReport("voc", sorted(layout.folders))

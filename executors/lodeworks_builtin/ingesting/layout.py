@@ -7,6 +7,8 @@ side by side, each below any number of nested folders, several such trees beside
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from lodeworks_formats.errors import FormatError
+
 from lodeworks_builtin.ingesting.report import ANNOTATIONS, PICTURES, PREDICTIONS
 from lodeworks_builtin.ingesting.source import Entry
 
@@ -21,6 +23,9 @@ KNOWN_FOLDERS = {
     "predictions": PREDICTIONS,
 }
 """Folder names, in lower case, that say what lies in them."""
+
+READABLE = ("auto", "voc")
+"""Formats that an import reads; `auto` looks and says what it saw."""
 
 _JUNK = frozenset((".ds_store", "thumbs.db", "desktop.ini"))
 _META = "meta.yaml"
@@ -91,6 +96,23 @@ def voc_layout(entries: Iterable[Entry]) -> Layout:
             layout.folders.add(entry.name.removesuffix(f"/{rest}"))
     _pair(layout, pictures, truths, predictions)
     return layout
+
+
+def refuse_other_formats(layout: Layout) -> None:
+    """Refuses a source that is annotated in a format we do not read, instead of importing it as not annotated.
+
+    Raises:
+        FormatError: UNKNOWN_FORMAT, with the file that tells.
+    """
+    if layout.orphans or any(candidate.truth or candidate.predictions for candidate in layout.candidates):
+        return
+    strays = [*layout.others, *(entry for entry, _, _ in layout.misplaced)]
+    for entry in strays:
+        leaf = entry.name.rpartition("/")[2].lower()
+        kind = "YOLO" if leaf in ("data.yaml", "dataset.yaml") else "COCO" if leaf.endswith(".json") else ""
+        if kind:
+            message = f"this looks like {kind}; convert it to VOC, or take the pictures alone with the format voc"
+            raise FormatError("UNKNOWN_FORMAT", message, entry.name)
 
 
 def _is_special(layout: Layout, entry: Entry, parts: list[str]) -> bool:

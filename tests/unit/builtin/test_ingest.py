@@ -303,7 +303,7 @@ def refused(source, tmp_path, reason, **options):
     with pytest.raises(FormatError) as caught:
         taken(source, tmp_path, **options)
     assert caught.value.reason == reason
-    assert not list((tmp_path / "out").glob("exchange*"))
+    assert not list((tmp_path / "out").glob("*.part"))
 
 
 @pytest.mark.parametrize("form", ["zip", "tar", "folder"])
@@ -364,6 +364,18 @@ def test_broken_and_empty_sources_are_refused(tmp_path):
     refused(zipped(tmp_path / "n.zip", {"images/a.jpg": b"none"}), tmp_path, "EMPTY_SOURCE")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("data.yaml", "YOLO"), ("annotations/instances.json", "COCO"), ("top/labels.json", "COCO")]
+)
+def test_annotations_in_another_format_are_not_lost_in_silence(tmp_path, name, said):
+    source = zipped(tmp_path / "s.zip", {"images/a.jpg": picture(), name: b"{}"})
+    with pytest.raises(FormatError, match=f"looks like {said}"):
+        taken(source, tmp_path)
+    told, _ = taken(source, tmp_path, format="voc")
+    assert told["pictures"]["accepted"] == 1
+    refused(source, tmp_path, "UNKNOWN_FORMAT", format="coco")
+
+
 def test_a_damaged_entry_is_rejected_alone(tmp_path):
     path = zipped(tmp_path / "s.zip", {"images/a.jpg": picture(), "images/b.jpg": picture(1)})
     data = bytearray(path.read_bytes())
@@ -404,3 +416,14 @@ def test_bccd_names_exactly_its_two_boxes_without_area(tmp_path):
     told, rows = taken(data / "bccd-test.zip", tmp_path)
     assert len(rows) == 72
     assert told["reasons"] == {}
+
+
+def test_bytes_that_are_no_text_do_not_stop_an_import(tmp_path):
+    folder = tmp_path / "s" / "images"
+    folder.mkdir(parents=True)
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg")).write_bytes(picture())
+    with tarfile.open(tmp_path / "s.tar", "w", errors="surrogateescape", encoding="utf-8") as archive:
+        archive.add(tmp_path / "s", "s")
+    for source in (tmp_path / "s", tmp_path / "s.tar"):
+        _, rows = taken(source, tmp_path)
+        assert list(rows) == ["\ufffd.jpg"]
