@@ -48,6 +48,7 @@ def conversion_html(report: Mapping[str, Any]) -> str:
 _STYLE = (
     "pre{overflow-x:auto;font-size:13px;line-height:1.5;margin:8px 0 0}"
     ".refused{color:var(--bad)}.passes{color:var(--good)}"
+    ".leader{fill:none;stroke:currentColor;stroke-width:1;opacity:.35}"
     ".dot{fill:currentColor}.label{fill:var(--ink);font-size:12px}"
 )
 
@@ -63,7 +64,7 @@ def card_markdown(report: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {one['name']} | {one['map']:.4f} | {one['map50']:.4f} | {one['drop']:+.4f} | {_milliseconds(one)} | "
+        f"| {one['name']} | {one['map']:.4f} | {one['map50']:.4f} | {_signed(one['drop'])} | {_milliseconds(one)} | "
         f"{_factor(one['speed_up'])} | {_size(one['size_bytes'])} | {(one['package_id'] or 'refused')[:12]} |"
         for one in report["variants"]
     ]
@@ -117,7 +118,7 @@ def _variants(report: Mapping[str, Any]) -> str:
             one["name"],
             f"{one['map50']:.4f}",
             f"{one['map']:.4f}",
-            f"{one['drop']:+.4f}",
+            _signed(one["drop"]),
             _milliseconds(one),
             f"{one['latency']['p95_ms']:.2f}" if one["latency"] else "–",
             f"{one['latency']['throughput_per_s']:.0f}" if one["latency"] else "–",
@@ -153,7 +154,7 @@ def _classes(report: Mapping[str, Any]) -> str:
             name,
             f"{score:.4f}",
             *(
-                f"{one['per_class'].get(name, 0.0):.4f} ({-one['class_drops'].get(name, 0.0):+.4f})"
+                f"{one['per_class'].get(name, 0.0):.4f} ({_signed(-one['class_drops'].get(name, 0.0))})"
                 for one in report["variants"]
             ),
         ]
@@ -187,6 +188,11 @@ def _machine(report: Mapping[str, Any]) -> str:
 def _tools(report: Mapping[str, Any]) -> str:
     tools = {name: version for one in report["variants"] for name, version in one["tools"].items()}
     return "Made with " + ", ".join(f"{name} {version}" for name, version in sorted(tools.items()))
+
+
+def _signed(value: float) -> str:
+    # Without the sum a loss of nothing would be printed as -0.0000.
+    return f"{round(value, 4) + 0.0:+.4f}"
 
 
 def _milliseconds(one: Mapping[str, Any]) -> str:
