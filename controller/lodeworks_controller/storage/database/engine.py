@@ -173,7 +173,7 @@ class _Ticket:
 class Database:
     """One SQLite file."""
 
-    def __init__(self, path: Path, *, readers: int = 2) -> None:
+    def __init__(self, path: Path, *, readers: int = 4) -> None:
         self._path = path
         self._writer = _Session(sqlite_engine(path), name="database-writer", begin="BEGIN IMMEDIATE")
         self._readers = [

@@ -1,0 +1,156 @@
+"""The unit of work: all or nothing, one writer, readers beside it, group commit."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from lodeworks_controller.domain.ids import ulids
+from lodeworks_controller.errors import UnavailableError
+from lodeworks_controller.storage.database.unit import SqlStore
+
+
+def now() -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def open_store(folder: Path) -> SqlStore:
+    store = await SqlStore.open(folder / "lode.db", clock=now, ids=ulids(now))
+    await store.create_schema()
+    return store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    made = await open_store(tmp_path)
+    yield made
+    await made.close()
+
+
+async def actions(store: SqlStore) -> list[str]:
+    async with store.snapshot() as tx:
+        return [entry.action for entry in await tx.audit.list(limit=1_000)][::-1]
+
+
+class WrongError(Exception):
+    pass
+
+
+async def test_an_error_undoes_the_whole_unit(store: SqlStore) -> None:
+    async def unit() -> None:
+        async with store.transaction() as tx:
+            await tx.audit.add("one", "x")
+            raise WrongError
+
+    with pytest.raises(WrongError):
+        await unit()
+    assert await actions(store) == []
+
+
+async def test_members_of_a_group_fail_alone(store: SqlStore) -> None:
+    async def unit(number: int) -> None:
+        async with store.transaction() as tx:
+            await tx.audit.add(f"{number:02}", "x")
+            await tx.audit.add(f"{number:02}", "y")
+            if number % 3 == 1:
+                raise WrongError
+
+    results = await asyncio.gather(*(unit(number) for number in range(20)), return_exceptions=True)
+    assert [isinstance(result, WrongError) for result in results] == [number % 3 == 1 for number in range(20)]
+    assert await actions(store) == [f"{number:02}" for number in range(20) if number % 3 != 1 for _ in range(2)]
+
+
+async def test_actions_run_after_the_commit_and_only_then(store: SqlStore) -> None:
+    ran: list[str] = []
+
+    async def unit() -> None:
+        async with store.transaction() as tx:
+            await tx.audit.add("one", "x")
+            tx.on_commit(lambda: ran.append("never"))
+            raise WrongError
+
+    with pytest.raises(WrongError):
+        await unit()
+    async with store.transaction() as tx:
+        await tx.audit.add("two", "x")
+        tx.on_commit(lambda: ran.append("two"))
+        assert ran == []
+    assert ran == ["two"]
+
+
+async def test_a_reader_sees_one_moment_beside_the_writer(store: SqlStore) -> None:
+    async with store.snapshot() as before:
+        assert await before.audit.list() == []
+        async with store.transaction() as tx:
+            await tx.audit.add("one", "x")
+        assert await before.audit.list() == []
+    assert await actions(store) == ["one"]
+
+
+async def test_a_unit_inside_another_is_refused_at_once(store: SqlStore) -> None:
+    async with store.transaction():
+        with pytest.raises(RuntimeError, match="inside another"):
+            async with store.transaction():
+                pass
+
+
+async def test_a_cancelled_unit_leaves_nothing_and_blocks_nobody(store: SqlStore) -> None:
+    inside = asyncio.Event()
+
+    async def unit() -> None:
+        async with store.transaction() as tx:
+            await tx.audit.add("cancelled", "x")
+            inside.set()
+            await asyncio.Event().wait()
+
+    doomed = asyncio.create_task(unit())
+    queued = asyncio.create_task(unit())
+    await inside.wait()
+    queued.cancel()
+    doomed.cancel()
+    await asyncio.wait([doomed, queued])
+    async with store.transaction() as tx:
+        await tx.audit.add("after", "x")
+    assert await actions(store) == ["after"]
+
+
+async def test_units_cancelled_at_any_moment_are_whole_or_absent(store: SqlStore) -> None:
+    async def unit(number: int) -> None:
+        async with store.transaction() as tx:
+            await tx.audit.add(f"{number:03}", "x")
+            await tx.audit.add(f"{number:03}", "y")
+
+    tasks = [asyncio.create_task(unit(number)) for number in range(60)]
+    for number, task in enumerate(tasks):
+        if number % 2:
+            await asyncio.sleep(0)
+            task.cancel()
+    await asyncio.wait(tasks)
+    found = await actions(store)
+    for number, task in enumerate(tasks):
+        assert found.count(f"{number:03}") in ({0, 2} if task.cancelled() else {2})
+
+
+async def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    async with store.transaction() as tx:
+        await tx.audit.add("kept", "x")
+    await store.close()
+    again = await open_store(tmp_path)
+    assert await actions(again) == ["kept"]
+    await again.close()
+
+
+async def test_a_closed_store_refuses(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    await store.close()
+    with pytest.raises(UnavailableError):
+        async with store.transaction():
+            pass
+
+
+async def test_a_reader_cannot_write(store: SqlStore) -> None:
+    with pytest.raises(Exception, match="readonly"):
+        async with store.snapshot() as tx:
+            await tx.audit.add("one", "x")
