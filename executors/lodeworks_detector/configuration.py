@@ -19,6 +19,7 @@ KNOWN_SETTINGS = frozenset(
         "augment",
         "batch_size",
         "cache_mb",
+        "checkpoint_interval_s",
         "epochs",
         "input_size",
         "keep_stages",
@@ -35,6 +36,7 @@ KNOWN_SETTINGS = frozenset(
 _STEPS_WANTED = 760
 _FEWEST_EPOCHS = 12
 _MOST_EPOCHS = 150
+_MOST_THREADS = 8
 _GRID = 32
 _AUTO = "auto"
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -54,8 +56,9 @@ class Configuration:
     shape: Shape
     patience: int | None
     keep_stages: int
+    checkpoint_interval_s: float
     precision: str
-    threads: int
+    threads: int | None
     seed: int
     cache_bytes: int
     augmentation: Augmentation
@@ -66,6 +69,14 @@ class Configuration:
             return self.epochs
         wanted = math.ceil(_STEPS_WANTED * self.batch_size / max(1, pictures))
         return min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, wanted))
+
+    def threads_for(self, cores: int) -> int:
+        """Returns the number of threads: as set, else one for two cores, at most 8.
+
+        The cores that a machine shows are often two halves of one: there a second thread makes each step cost half as
+        much processor time again and hardly shortens it, and beside other work it makes it longer.
+        """
+        return self.threads if self.threads is not None else min(_MOST_THREADS, max(1, cores // 2))
 
     def patience_for(self, epochs: int) -> int:
         """Returns the number of epochs without improvement that end the training early."""
@@ -92,8 +103,9 @@ def read_configuration(settings: Settings) -> Configuration:
         ),
         patience=None if _is_auto(settings, "patience") else settings.integer("patience", minimum=1),
         keep_stages=settings.integer("keep_stages", default=4, minimum=1, maximum=1000),
+        checkpoint_interval_s=settings.number("checkpoint_interval_s", default=10.0, minimum=0.0),
         precision=settings.text("precision", default=_AUTO, choices=PRECISIONS),
-        threads=settings.integer("threads", default=2, minimum=1, maximum=256),
+        threads=None if _is_auto(settings, "threads") else settings.integer("threads", minimum=1, maximum=256),
         seed=settings.integer("seed", default=0, minimum=0, maximum=2**31 - 1),
         cache_bytes=settings.integer("cache_mb", default=1500, minimum=0) * 1_000_000,
         augmentation=_augmentation(settings),

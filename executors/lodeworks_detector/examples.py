@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lodeworks_executor import Sample
-    from lodeworks_formats.boxes import Box
     from numpy.typing import NDArray
 
 _CACHE_ZOOM = 1.5
@@ -30,13 +29,11 @@ class Example:
         path: the picture's file.
         boxes: [K, 4] corners in pixels, float32.
         classes: [K] positions in the list of classes.
-        annotated: the boxes as they were read, of the classes asked for.
     """
 
     path: Path
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
-    annotated: tuple[Box, ...]
 
 
 def read_examples(samples: Iterable[Sample], *, class_names: Sequence[str]) -> list[Example]:
@@ -47,7 +44,7 @@ def read_examples(samples: Iterable[Sample], *, class_names: Sequence[str]) -> l
         kept = tuple(box for box in sample.boxes if box.class_name.casefold() in position and box.w > 0 and box.h > 0)
         corners = np.array([[box.x, box.y, box.x2, box.y2] for box in kept], dtype=np.float32).reshape(-1, 4)
         classes = np.array([position[box.class_name.casefold()] for box in kept], dtype=np.int64)
-        examples.append(Example(sample.asset_path, corners, classes, kept))
+        examples.append(Example(sample.asset_path, corners, classes))
     return examples
 
 

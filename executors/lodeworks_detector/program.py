@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ def train(task: Task) -> None:
         epochs=epochs,
         patience=configuration.patience_for(epochs),
         learning_rate=configuration.learning_rate or default_rate,
+        checkpoint_interval_s=configuration.checkpoint_interval_s,
         device=device,
         precision=choose_precision(configuration.precision, device=device),
     )
@@ -151,7 +153,7 @@ def make_model(
 
 def _set_up_torch(configuration: Configuration) -> None:
     keep_freed_memory()
-    torch.set_num_threads(configuration.threads)
+    torch.set_num_threads(configuration.threads_for(len(os.sched_getaffinity(0))))
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     cv2.setNumThreads(1)

@@ -28,7 +28,6 @@ _GRADIENT_NORM = 10.0
 _WARM_UP_EPOCHS = 2
 _FLOOR = 0.6
 _CHECKPOINT_FILE = "state.pt"
-_CHECKPOINT_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class Plan:
     epochs: int
     patience: int
     learning_rate: float
+    checkpoint_interval_s: float
     device: torch.device
     precision: torch.dtype
 
@@ -102,7 +102,7 @@ class Training:
                 if epoch < self._plan.epochs:
                     self._reporter.stopped_early(epoch)
                 break
-            if clock() - saved_at >= _CHECKPOINT_INTERVAL_S:
+            if clock() - saved_at >= self._plan.checkpoint_interval_s:
                 self._save(task)
                 saved_at = clock()
         if scores is None:

@@ -56,9 +56,7 @@ def load_model(path: Path) -> SavedModel:
     """
     document = load_document(path)
     if document.get("kind") != _KIND:
-        raise BadModelError(
-            f"{path.name} is no model of the Lodeworks detector; train from scratch or give its .pt"
-        )
+        raise BadModelError(f"{path.name} is no model of the Lodeworks detector; train from scratch or give its .pt")
     try:
         return SavedModel(
             tuple(str(name) for name in document["class_names"]),

@@ -58,8 +58,10 @@ class _ArkReader:
         try:
             text = _read(annotation).decode("utf-8")
             return parse_ark(text, class_names=self._class_names, file=annotation.name)
-        except (UnicodeDecodeError, FormatError) as error:
-            raise BadDatasetError(f"{annotation.name}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise BadDatasetError(f"{annotation.name} is no text: {error}") from error
+        except FormatError as error:
+            raise BadDatasetError(str(error)) from error
 
 
 class _CocoReader:

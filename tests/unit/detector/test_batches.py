@@ -19,7 +19,7 @@ def examples(tmp_path_factory):
         path = folder / f"{number}.png"
         cv2.imwrite(str(path), image)
         boxes = np.array([[5, 5, 25, 25]] * number, dtype=np.float32).reshape(-1, 4)
-        made.append(Example(path, boxes, np.zeros(number, dtype=np.int64), ()))
+        made.append(Example(path, boxes, np.zeros(number, dtype=np.int64)))
     return made
 
 

@@ -63,6 +63,12 @@ def test_augmentation_can_be_turned_down():
     assert _read(augment="none").augmentation.scale == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 2), (64, 8)])
+def test_threads_follow_the_cores(cores, threads):
+    assert _read().threads_for(cores) == threads
+    assert _read(threads=3).threads_for(cores) == 3
+
+
 def test_patience_is_never_short_by_itself():
     assert _read().patience_for(26) == 15
     assert _read(patience=2).patience_for(26) == 2

@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from lodeworks_detector.batches import to_input
@@ -44,8 +45,6 @@ def test_onnx_says_what_torch_says(exported, number, batch):
     images = np.random.default_rng(number).integers(0, 256, (batch, *SIZE, 3), dtype=np.uint8)
     with torch.no_grad():
         wanted = models[number](to_input(list(images)))
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(folder / f"{number}.onnx", providers=["CPUExecutionProvider"])
     scores, boxes, embedding = session.run(None, {"images": to_input(list(images)).contiguous().numpy()})
     assert scores.shape[0] == batch
@@ -65,4 +64,4 @@ def test_the_file_describes_itself(exported):
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     picture = np.zeros((48, 72, 3), dtype=np.uint8)
     boxes = algorithm.predict([picture], score=0.01)[0]
-    assert all(0 <= box.x and box.x2 <= 72 and box.y2 <= 48 for box in boxes)
+    assert all(box.x >= 0 and box.x2 <= 72 and box.y2 <= 48 for box in boxes)
