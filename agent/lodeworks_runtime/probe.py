@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from lodeworks_formats.package import PackageManifest
+
     from lodeworks_runtime.algorithm import Algorithm
 
 _REPEATS = 5
@@ -130,8 +132,8 @@ def probe_algorithm(
     if manifest is None:
         raise PackageError("the algorithm was not loaded from a package: it has no probe")
     health = manifest.health
-    data = (folder / health.probe_input).read_bytes()
-    expected = Expectation.from_bytes((folder / health.expected_output).read_bytes())
+    data = _content(folder, manifest, path=health.probe_input, role="probe-input")
+    expected = Expectation.from_bytes(_content(folder, manifest, path=health.expected_output, role="expected-output"))
     floor = max(0.0, expected.score - health.max_score_delta)
     found = algorithm.predict_bytes(data, score=floor)
     result = compare(expected, found, min_iou=health.min_iou, max_score_delta=health.max_score_delta)
@@ -151,6 +153,12 @@ def probe_algorithm(
         max_score_delta=result.max_score_delta,
         latency_ms=latency_ms,
     )
+
+
+def _content(folder: Path, manifest: PackageManifest, *, path: str, role: str) -> bytes:
+    if path not in {file.path for file in manifest.files_of(role)}:
+        raise PackageError(f"the package has no golden probe: it names no file of role {role}")
+    return (folder / path).read_bytes()
 
 
 def _distance(a: Box, b: Box) -> float:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from lodeworks_formats.boxes import Box
@@ -11,6 +12,7 @@ from lodeworks_formats.package import (
     PackageManifest,
     Runtime,
     Thresholds,
+    read_package,
     write_package,
 )
 from lodeworks_runtime import BackendMissingError, PackageError, backends, load_onnx, load_package, probe
@@ -84,6 +86,16 @@ def test_a_changed_file_is_noticed(tmp_path, name):
 
 def test_a_folder_without_manifest_is_refused(tmp_path):
     assert "manifest" in (probe(tmp_path).reason or "")
+
+
+@pytest.mark.parametrize("role", ["probe-input", "expected-output"])
+def test_a_package_without_golden_probe_is_not_proven(tmp_path, role):
+    folder = make_package(tmp_path / "p")
+    manifest = read_package(folder)
+    write_package(folder, replace(manifest, files=tuple(file for file in manifest.files if file.role != role)))
+    result = probe(folder)
+    assert not result.ok
+    assert role in (result.reason or "")
 
 
 def test_an_unknown_runtime_is_named(tmp_path):

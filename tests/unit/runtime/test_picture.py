@@ -52,3 +52,15 @@ def test_refuses_what_is_no_picture(data):
     with pytest.raises(PictureError) as caught:
         decode_picture(data)
     assert caught.value.reason == "PICTURE_UNREADABLE"
+
+
+def test_refuses_what_unfolds_to_too_many_pixels():
+    data = cv2.imencode(".png", np.zeros((400, 500), np.uint8))[1].tobytes()
+    assert decode_picture(data, max_pixels=200_000).shape == (400, 500, 3)
+    with pytest.raises(PictureError, match="500 x 400"):
+        decode_picture(data, max_pixels=199_999)
+
+
+def test_takes_any_buffer():
+    data = cv2.imencode(".png", corner_picture())[1].tobytes()
+    assert np.array_equal(decode_picture(memoryview(data)), decode_picture(bytearray(data)))
