@@ -105,7 +105,7 @@ class ZipSource:
         """Returns a file's bytes; zipfile stops at the declared size and checks the CRC."""
         try:
             return self._archive.read(entry.handle)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
             raise FormatError("UNREADABLE_FILE", f"the archive is damaged here ({error})", entry.name) from error
 
 
