@@ -16,10 +16,10 @@ help: ## Show this list.
 install: $(STAMP) ## Make .venv with everything.
 
 $(STAMP): constraints.txt pyproject.toml clients/python/pyproject.toml converters/pyproject.toml executors/sdk/pyproject.toml
-	@bash tests/house/prerequisites.sh
+	@bash .ci/prerequisites.sh
 	@test -x $(BIN)/python || python3 -m venv $(VENV)
 	@echo "installing into $(VENV) (about two minutes the first time)"
-	@$(BIN)/python tests/house/torch_build.py
+	@$(BIN)/python .ci/torch_build.py
 	@$(BIN)/pip install -q -c constraints.txt -e ./clients/python -e ./converters -e ./executors/sdk -e '.[all,dev]'
 	@touch $(STAMP)
 

@@ -27,8 +27,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--dry-run", "-q", "--ignore-installed"]
-            + ["--report", str(report), "torch==2.13.*"],
+            (
+                *(sys.executable, "-m", "pip", "install", "--dry-run", "-q", "--ignore-installed"),
+                *("--report", str(report), "torch==2.13.*"),
+            ),
             check=True,
         )
         names = [entry["metadata"]["name"] for entry in json.loads(report.read_text())["install"]]
