@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lodeworks_formats.errors import FormatError
 from lodeworks_formats.package import (
     Health,
     InputSpec,
@@ -18,8 +17,8 @@ from lodeworks_formats.package import (
     read_package,
     write_package,
 )
-from lodeworks_runtime import PictureError, load_package
-from lodeworks_runtime.probe import Expectation, probe_algorithm
+from lodeworks_runtime import PictureError, load_package, probe
+from lodeworks_runtime.probe import Expectation
 
 from lodeworks_converters.errors import ConversionError
 
@@ -74,24 +73,26 @@ def write_variant(artifact: Artifact, *, source: Path, plan: PackagePlan, out: P
     files += [(probe_name, "probe-input"), (_LABELS, "labels")]
     manifest = _manifest(artifact, plan=plan, probe_name=probe_name, out=out, files=files)
     write_package(out, manifest)
-    algorithm = load_package(out)
+    # The package without its expectation runs already, and so it can say what to expect of itself.
+    expectation = _answer(out, plan=plan)
+    (out / _EXPECTED).write_bytes(expectation.to_bytes())
+    files.append((_EXPECTED, "expected-output"))
+    write_package(out, replace(manifest, files=_entries(files)))
+    result = probe(out)
+    if not result.ok:
+        raise ConversionError(f"the new package does not pass its own probe: {result.reason}")
+    return read_package(out)
+
+
+def _answer(package: Path, *, plan: PackagePlan) -> Expectation:
+    algorithm = load_package(package)
+    score = plan.recipe.thresholds.score
     try:
-        score = plan.recipe.thresholds.score
-        boxes = tuple(algorithm.predict_bytes(plan.probe_picture, score=score))
-        (out / _EXPECTED).write_bytes(Expectation(score=score, boxes=boxes).to_bytes())
-        files.append((_EXPECTED, "expected-output"))
-        write_package(out, replace(manifest, files=_entries(files)))
-        result = probe_algorithm(algorithm, out)
+        return Expectation(score=score, boxes=tuple(algorithm.predict_bytes(plan.probe_picture, score=score)))
     except PictureError as error:
         raise ConversionError(f"the probe cannot be used: {error}") from error
     finally:
         algorithm.close()
-    if not result.ok:
-        raise ConversionError(f"the new package does not pass its own probe: {result.reason}")
-    try:
-        return read_package(out)
-    except FormatError as error:
-        raise ConversionError(f"the new package cannot be read back: {error}") from error
 
 
 def _manifest(
