@@ -178,14 +178,42 @@ def cell_centres(height: int, width: int, *, stride: int, device: torch.device) 
     return torch.stack((x.repeat(height), y.repeat_interleave(width)), -1)
 
 
+class FusedCopy:
+    """A copy for inference whose batch norms are folded into their convolutions, refreshed when the weights move."""
+
+    def __init__(self, model: Detector) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        for unit in _units(self.model):
+            bias = torch.zeros(unit.conv.out_channels, device=unit.conv.weight.device)
+            unit.conv.bias = nn.Parameter(bias, requires_grad=False)
+            unit.norm = nn.Identity()
+        self.refresh(model)
+
+    @torch.no_grad()
+    def refresh(self, model: Detector) -> Detector:
+        """Takes over the weights of the model it was made of, and returns the copy."""
+        ours = self.model.state_dict()
+        for name, value in model.state_dict().items():
+            if name in ours:
+                ours[name].copy_(value)
+        for unit, fused in zip(_units(model), _units(self.model), strict=True):
+            norm = cast("nn.BatchNorm2d", unit.norm)
+            assert norm.running_var is not None
+            assert norm.running_mean is not None
+            assert fused.conv.bias is not None
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            fused.conv.weight.copy_(unit.conv.weight * scale.reshape(-1, 1, 1, 1))
+            fused.conv.bias.copy_(norm.bias - norm.running_mean * scale)
+        return self.model
+
+
 def fuse_norms(model: Detector) -> Detector:
     """Returns a copy for inference whose batch norms are folded into their convolutions."""
-    fused = copy.deepcopy(model).eval()
-    for module in fused.modules():
-        if isinstance(module, ConvUnit) and isinstance(module.norm, nn.BatchNorm2d):
-            module.conv = nn.utils.fusion.fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()
-    return fused
+    return FusedCopy(model).model
+
+
+def _units(model: Detector) -> list[ConvUnit]:
+    return [module for module in model.modules() if isinstance(module, ConvUnit)]
 
 
 def _double(features: Tensor) -> Tensor:

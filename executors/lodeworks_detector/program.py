@@ -43,8 +43,8 @@ def train(task: Task) -> None:
     configuration = read_configuration(task.settings)
     class_names = task.class_names
     training, validation = read_pictures(task, class_names=class_names)
-    _set_up_torch(configuration)
     device = choose_device(task.gpu_ids)
+    _set_up_torch(configuration, device=device)
     model, input_size = make_model(task, configuration, training=training, class_names=class_names)
     epochs = configuration.epochs_for(len(training))
     reporter = Reporter(task, epochs=epochs, clock=time.monotonic)
@@ -151,9 +151,11 @@ def make_model(
     return model, choose_input_size(shapes, [example.boxes for example in measured])
 
 
-def _set_up_torch(configuration: Configuration) -> None:
+def _set_up_torch(configuration: Configuration, *, device: torch.device) -> None:
     keep_freed_memory()
     torch.set_num_threads(configuration.threads_for(len(os.sched_getaffinity(0))))
     torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    if device.type == "cuda":
+        # On a CPU all that is used here is deterministic already, and asking for it imports a compiler.
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
     cv2.setNumThreads(1)

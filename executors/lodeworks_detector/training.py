@@ -10,7 +10,7 @@ import torch
 from lodeworks_executor import ErrorCode, ExecutorError
 
 from lodeworks_detector.loss import detection_loss
-from lodeworks_detector.network import Detector, fuse_norms
+from lodeworks_detector.network import Detector, FusedCopy
 from lodeworks_detector.optimisation import RunningMean, learning_rate_at, make_optimizer
 from lodeworks_detector.weights import load_document
 
@@ -81,6 +81,7 @@ class Training:
         self._reporter = reporter
         self._optimizer = make_optimizer(self._model, learning_rate=plan.learning_rate)
         self._mean = RunningMean(self._model)
+        self._fused = FusedCopy(self._mean.model)
         self._scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.precision == torch.float16)
         self._next_epoch = 0
 
@@ -91,7 +92,7 @@ class Training:
             epoch = self._next_epoch + 1
             losses = self._train_epoch(self._next_epoch)
             self._next_epoch = epoch
-            fused = fuse_norms(self._mean.model)
+            fused = self._fused.refresh(self._mean.model)
             scores = self._validation.measure(fused, device=self._plan.device, precision=self._plan.precision)
             self._reporter.epoch(epoch, losses, scores)
             last = epoch == self._plan.epochs or self._stops_early(epoch)
@@ -106,7 +107,7 @@ class Training:
                 self._save(task)
                 saved_at = clock()
         if scores is None:
-            fused = fuse_norms(self._mean.model)
+            fused = self._fused.refresh(self._mean.model)
             scores = self._validation.measure(fused, device=self._plan.device, precision=self._plan.precision)
         return scores
 
