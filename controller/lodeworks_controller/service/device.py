@@ -63,6 +63,14 @@ class ShownDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePage:
+    """Some devices by name, and the name to go on after; empty on the last page."""
+
+    devices: tuple[ShownDevice, ...]
+    next_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnnouncedDevice:
     """A device that may enrol with this one-time token."""
 
@@ -149,12 +157,14 @@ class DeviceService:
 
     async def list(
         self, principal: Principal, project: str, *, labels: Mapping[str, str], after_name: str, limit: int
-    ) -> Sequence[ShownDevice]:
+    ) -> DevicePage:
         """Returns the devices of a project by name, those with all of the labels."""
         async with self._store.snapshot() as tx:
             project_id = (await enter(tx, principal, project, ProjectRole.VIEWER)).id
             found = await tx.devices.list(project_id, after_name=after_name, limit=limit)
-            return [await shown(tx, device) for device in found if labels.items() <= dict(device.labels).items()]
+            kept = [device for device in found if labels.items() <= dict(device.labels).items()]
+            following = found[-1].name if len(found) == limit else ""
+            return DevicePage(tuple([await shown(tx, device) for device in kept]), following)
 
     async def label(
         self,

@@ -33,6 +33,11 @@ class DeviceSyncService:
         async with self._store.snapshot() as tx:
             return _newer(await _good(tx, identity), report.observed_generation)
 
+    async def require_known(self, identity: AgentIdentity) -> None:
+        """Refuses a device that was removed or revoked."""
+        async with self._store.snapshot() as tx:
+            await _good(tx, identity)
+
     async def _observe(self, identity: AgentIdentity, report: Report) -> Device:
         async with self._store.transaction() as tx:
             before = await _good(tx, identity)

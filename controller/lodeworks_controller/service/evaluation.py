@@ -1,30 +1,71 @@
 """Evaluations: shown, and asked about thresholds, classes and boxes.
 
-Every question is answered from the stored match table alone, with the threshold side of ``lodeworks_evaluation``.
+Every question is answered from the stored match table alone (`evaluation_answers`).
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
-
-from lodeworks_evaluation import thresholds
-from lodeworks_evaluation.boxes_by_outcome import BoxOutcome, OutcomePage, boxes_by_outcome
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lodeworks_controller.domain.evaluation import Evaluation, EvaluationState
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundError
 from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.dataset import find_version as find_dataset
 from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.service.model import find_version as find_model
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
 
 DEFAULT_IOU: Final = 0.5
 DEFAULT_CONF: Final = 0.25
 _KEPT: Final = 8
+_ANSWERS: Final = "lodeworks_controller.service.evaluation_answers"
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from lodeworks_evaluation.boxes_by_outcome import OutcomePage
+
+
+class Outcome(Enum):
+    """What became of a box. MTP is the ground truth that a true positive found."""
+
+    TP = "tp"
+    FP = "fp"
+    FN = "fn"
+    MTP = "mtp"
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeCounts:
+    """Right and wrong boxes, and the shares made of them; a share of nothing is 0."""
+
+    tp: int
+    fp: int
+    fn: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class CountsAt:
+    """The counts at one confidence."""
+
+    total: OutcomeCounts
+    by_class: Mapping[str, OutcomeCounts]
+
+
+@dataclass(frozen=True, slots=True)
+class BestThreshold:
+    """The confidence of highest F1 of a class, and the counts there."""
+
+    class_name: str
+    conf: float
+    counts: OutcomeCounts
 
 
 class EvaluationRows(Protocol):
@@ -63,7 +104,7 @@ class EvaluationRows(Protocol):
 class BoxQuery:
     """Which boxes of an evaluation are asked for."""
 
-    outcome: BoxOutcome
+    outcome: Outcome
     class_name: str | None
     iou: float
     conf: float
@@ -90,18 +131,18 @@ class EvaluationService:
         principal: Principal,
         project: str,
         *,
-        model_version_id: str = "",
-        dataset_version_id: str = "",
+        model: str = "",
+        dataset: str = "",
         before_id: str = "",
         limit: int = 100,
     ) -> Sequence[Evaluation]:
-        """Returns evaluations, newest first."""
+        """Returns evaluations, newest first; of a model's version and on a dataset's version if these are named."""
         async with self._store.snapshot() as tx:
             project_id = (await enter(tx, principal, project, ProjectRole.VIEWER)).id
             return await tx.evaluations.list(
                 project_id,
-                model_version_id=model_version_id,
-                dataset_version_id=dataset_version_id,
+                model_version_id=(await find_model(tx, project_id, model))[0].id if model else "",
+                dataset_version_id=(await find_dataset(tx, project_id, dataset)).id if dataset else "",
                 before_id=before_id,
                 limit=limit,
             )
@@ -120,53 +161,50 @@ class EvaluationService:
             await once.keep(tx, evaluation_id)
             await tx.audit.add("evaluation.delete", evaluation_id, actor=principal.actor, project_id=project_id)
 
-    async def best_thresholds(
-        self, evaluation: Evaluation, *, iou: float
-    ) -> Sequence[tuple[str, thresholds.Threshold, thresholds.Counts]]:
-        """Returns class, confidence of highest F1, and the counts there; classes without a hit are left out."""
+    async def best_thresholds(self, evaluation: Evaluation, *, iou: float) -> Sequence[BestThreshold]:
+        """Returns for each class the confidence of highest F1; classes without a hit are left out."""
+        answer: Sequence[BestThreshold] = await self._ask(evaluation, "best_thresholds", iou=iou)
+        return answer
 
-        def answer(matches: thresholds.Matches) -> list[tuple[str, thresholds.Threshold, thresholds.Counts]]:
-            found = ((name, thresholds.best_threshold(matches, class_name=name)) for name in matches.class_names)
-            return [
-                (name, best, thresholds.counts_at(matches, conf=best.conf)[1][name])
-                for name, best in found
-                if best is not None
-            ]
-
-        return await self._ask(evaluation, answer, iou=iou)
-
-    async def counts(
-        self, evaluation: Evaluation, *, iou: float, conf: float
-    ) -> tuple[thresholds.Counts, dict[str, thresholds.Counts]]:
+    async def counts(self, evaluation: Evaluation, *, iou: float, conf: float) -> CountsAt:
         """Returns right and wrong boxes at a confidence, together and by class."""
-        return await self._ask(evaluation, lambda matches: thresholds.counts_at(matches, conf=conf), iou=iou)
+        answer: CountsAt = await self._ask(evaluation, "counts", iou=iou, conf=conf)
+        return answer
 
-    async def curve(self, evaluation: Evaluation, *, iou: float, class_name: str | None) -> thresholds.Curve:
-        """Returns precision and recall over confidence."""
-        return await self._ask(evaluation, lambda matches: thresholds.curve(matches, class_name=class_name), iou=iou)
-
-    async def confusion(self, evaluation: Evaluation, *, iou: float, conf: float) -> thresholds.Confusion:
-        """Returns what was taken for what."""
-        return await self._ask(evaluation, lambda matches: thresholds.confusion(matches, conf=conf), iou=iou)
-
-    async def boxes(self, evaluation: Evaluation, query: BoxQuery) -> OutcomePage:
-        """Returns a page of boxes of one outcome with their pictures."""
-        table = await self._table(evaluation)
-        return await _answered(
-            lambda: boxes_by_outcome(
-                table,
-                query.outcome,
-                iou=query.iou,
-                conf=query.conf,
-                class_name=query.class_name,
-                start=query.start,
-                limit=query.limit,
-            )
+    async def curve(
+        self, evaluation: Evaluation, *, iou: float, class_name: str | None, most_points: int
+    ) -> Sequence[tuple[float, float, float]]:
+        """Returns (confidence, precision, recall) by falling confidence."""
+        answer: Sequence[tuple[float, float, float]] = await self._ask(
+            evaluation, "curve", iou=iou, class_name=class_name, most_points=most_points
         )
+        return answer
 
-    async def _ask(self, evaluation: Evaluation, question: Callable[[thresholds.Matches], T], *, iou: float) -> T:
+    async def confusion(
+        self, evaluation: Evaluation, *, iou: float, conf: float
+    ) -> tuple[Sequence[str], Sequence[Sequence[int]]]:
+        """Returns the classes with the background last, and truth × prediction."""
+        answer: tuple[Sequence[str], Sequence[Sequence[int]]] = await self._ask(
+            evaluation, "confusion", iou=iou, conf=conf
+        )
+        return answer
+
+    async def boxes(self, evaluation: Evaluation, query: BoxQuery) -> "OutcomePage":
+        """Returns a page of boxes of one outcome with their pictures."""
+        answer: OutcomePage = await self._ask(evaluation, "boxes", query=query)
+        return answer
+
+    async def _ask(self, evaluation: Evaluation, question: str, **about: Any) -> Any:
+        """Answers in a thread; what the table cannot answer becomes InvalidError."""
         table = await self._table(evaluation)
-        return await _answered(lambda: question(thresholds.read_matches(table, iou=iou)))
+
+        def answer() -> Any:
+            return getattr(import_module(_ANSWERS), question)(table, **about)
+
+        try:
+            return await asyncio.to_thread(answer)
+        except ValueError as error:
+            raise InvalidError("QUESTION_INVALID", str(error)) from error
 
     async def _table(self, evaluation: Evaluation) -> bytes:
         digest = evaluation.require_findings().match_table_digest
@@ -178,14 +216,6 @@ class EvaluationService:
         while len(self._tables) > _KEPT:
             self._tables.popitem(last=False)
         return data
-
-
-async def _answered(work: Callable[[], T]) -> T:
-    """Runs a question in a thread; what the table cannot answer becomes InvalidError."""
-    try:
-        return await asyncio.to_thread(work)
-    except ValueError as error:
-        raise InvalidError("QUESTION_INVALID", str(error)) from error
 
 
 async def _of_project(tx: Transaction, project_id: str, evaluation_id: str) -> Evaluation:
