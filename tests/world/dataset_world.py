@@ -12,7 +12,7 @@ from lodeworks_controller.domain.identity import InstallationRole, Principal, Us
 from lodeworks_controller.domain.ids import ulids
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.service.content import project_scope, task_scope
-from lodeworks_controller.service.dataset import DatasetService
+from lodeworks_controller.service.dataset_service import DatasetService
 from lodeworks_controller.service.dataset_arrival import DatasetArrival, UnknownClasses
 from lodeworks_controller.service.dataset_operations import DatasetOperations
 from lodeworks_controller.service.dataset_tasks import ArchiveSource, DatasetTasks

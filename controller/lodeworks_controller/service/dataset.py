@@ -1,25 +1,18 @@
-"""Datasets as people look at them: names, versions, figures, pictures."""
+"""Datasets as one transaction sees them: names, versions, and how they look to people."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from lodeworks_controller.domain.dataset import Dataset, DatasetVersion, VersionState
+from lodeworks_controller.domain.dataset import Dataset, DatasetVersion
 from lodeworks_controller.domain.expression import class_names
-from lodeworks_controller.domain.identity import Principal, ProjectRole
-from lodeworks_controller.domain.lineage import DATASET_VERSION, Edge, Node
-from lodeworks_controller.domain.object_class import ClassSelection
 from lodeworks_controller.domain.operation import Filter
-from lodeworks_controller.domain.reference import check_name, parse_reference
+from lodeworks_controller.domain.reference import parse_reference
 from lodeworks_controller.domain.report import StoredReport
-from lodeworks_controller.domain.task.state import TaskState
-from lodeworks_controller.errors import ConflictError, NotFoundError
-from lodeworks_controller.service.idempotency import Once
-from lodeworks_controller.service.object_class import ClassTable, class_table
-from lodeworks_controller.service.project import enter
-from lodeworks_controller.service.segments import BytesStore, Page, Rids, Segments, load_manifest
-from lodeworks_controller.service.store import Store, Transaction
-from lodeworks_controller.service.task import TaskFilter
+from lodeworks_controller.errors import NotFoundError
+from lodeworks_controller.service.object_class import ClassTable
+from lodeworks_controller.service.segments import Rids
+from lodeworks_controller.service.store import Transaction
 
 
 class DatasetRows(Protocol):
@@ -57,6 +50,10 @@ class DatasetRows(Protocol):
 
     async def newest_ready(self, dataset_ids: Sequence[str]) -> dict[str, DatasetVersion]:
         """Returns dataset id → its newest READY version that is not deleted, for those that have one."""
+        ...
+
+    async def count_versions(self, dataset_ids: Sequence[str]) -> Mapping[str, int]:
+        """Returns dataset id → how many versions it has that are not deleted."""
         ...
 
     async def versions(
@@ -125,6 +122,7 @@ class DatasetSight:
 
     dataset: Dataset
     latest: VersionSight | None
+    version_count: int = 0
 
 
 async def find_version(tx: Transaction, project_id: str, text: str) -> DatasetVersion:
@@ -178,220 +176,16 @@ async def sight_of(tx: Transaction, version: DatasetVersion, table: ClassTable) 
     return VersionSight(version, sum(count.boxes for rid, count in raw.items() if rid in shown), names)
 
 
+async def dataset_sights(tx: Transaction, datasets: Sequence[Dataset], table: ClassTable) -> Sequence[DatasetSight]:
+    """Returns datasets as people see them."""
+    ids = [dataset.id for dataset in datasets]
+    latest = await tx.datasets.newest_ready(ids)
+    counts = await tx.datasets.count_versions(ids)
+    shown = {id_: await sight_of(tx, version, table) for id_, version in latest.items()}
+    return [DatasetSight(dataset, shown.get(dataset.id), counts.get(dataset.id, 0)) for dataset in datasets]
+
+
 def rids_for(which: Filter, table: ClassTable) -> Rids:
     """Returns the raw classes that the names in a filter mean; raises NotFoundError CLASS_NOT_FOUND."""
     named: dict[str, tuple[int, ...]] = {name: table.rids(name) for name in class_names(which.condition())}
     return {**named, "": tuple(sorted(table.names()))}
-
-
-class DatasetService:
-    """Shows datasets, and does to their names what costs nothing."""
-
-    def __init__(self, store: Store, blobs: BytesStore, segments: Segments) -> None:
-        self._store = store
-        self._blobs = blobs
-        self._segments = segments
-
-    async def list(
-        self,
-        principal: Principal,
-        project: str,
-        *,
-        after_name: str = "",
-        limit: int = 100,
-        include_hidden: bool = False,
-    ) -> Sequence[DatasetSight]:
-        """Returns the datasets of a project by name."""
-        async with self._store.snapshot() as tx:
-            found = await enter(tx, principal, project, ProjectRole.VIEWER)
-            table = await class_table(tx, found.id)
-            rows = await tx.datasets.list(found.id, after_name=after_name, limit=limit, include_hidden=include_hidden)
-            latest = await tx.datasets.newest_ready([dataset.id for dataset in rows])
-            return [
-                DatasetSight(dataset, await sight_of(tx, latest[dataset.id], table) if dataset.id in latest else None)
-                for dataset in rows
-            ]
-
-    async def get(self, principal: Principal, project: str, text: str) -> tuple[DatasetSight, VersionSight]:
-        """Returns a dataset and one version of it, with figures by class when it is READY."""
-        async with self._store.snapshot() as tx:
-            found = await enter(tx, principal, project, ProjectRole.VIEWER)
-            table = await class_table(tx, found.id)
-            version = await find_version(tx, found.id, text)
-            dataset = await tx.datasets.get(version.dataset_id)
-            latest = (await tx.datasets.newest_ready([dataset.id])).get(dataset.id)
-            whole = DatasetSight(dataset, None if latest is None else await sight_of(tx, latest, table))
-            sight = await sight_of(tx, version, table)
-        if version.state is VersionState.READY:
-            sight = replace(sight, figures=await self._figures(version, table, ClassSelection()))
-        return whole, sight
-
-    async def versions(
-        self, principal: Principal, project: str, dataset: str, *, before_number: int | None = None, limit: int = 100
-    ) -> Sequence[VersionSight]:
-        """Returns the versions of a dataset, newest first."""
-        async with self._store.snapshot() as tx:
-            found = await enter(tx, principal, project, ProjectRole.VIEWER)
-            table = await class_table(tx, found.id)
-            mine = await find_dataset(tx, found.id, dataset)
-            rows = await tx.datasets.versions(mine.id, before_number=before_number, limit=limit)
-            return [await sight_of(tx, version, table) for version in rows]
-
-    async def lineage(self, principal: Principal, project: str, text: str) -> tuple[Sequence[Edge], Sequence[Edge]]:
-        """Returns what a version was made from and what was made from it, through all generations."""
-        async with self._store.snapshot() as tx:
-            found = await enter(tx, principal, project, ProjectRole.VIEWER)
-            version = await find_version(tx, found.id, text)
-            node = Node(DATASET_VERSION, version.id)
-            return await tx.lineage.up(node), await tx.lineage.down(node)
-
-    async def stats(
-        self, principal: Principal, project: str, text: str, *, selection: ClassSelection | None = None
-    ) -> Figures:
-        """Returns the counts of a version, by class."""
-        async with self._store.snapshot() as tx:
-            found = await enter(tx, principal, project, ProjectRole.VIEWER)
-            table = await class_table(tx, found.id)
-            version = await find_version(tx, found.id, text)
-        return await self._figures(version, table, selection or ClassSelection())
-
-    async def page(
-        self,
-        principal: Principal,
-        project: str,
-        text: str,
-        *,
-        which: Filter | None = None,
-        prediction_set_id: str = "",
-        after_aid: int = 0,
-        limit: int = 100,
-    ) -> Page:
-        """Returns pictures behind an aid with their boxes, and those of a prediction set beside them."""
-        async with self._store.snapshot() as tx:
-            found = await enter(tx, principal, project, ProjectRole.VIEWER)
-            table = await class_table(tx, found.id)
-            content = (await find_version(tx, found.id, text)).require_content()
-            predictions = None
-            if prediction_set_id:
-                shown = await tx.prediction_sets.get(prediction_set_id)
-                if shown.project_id != found.id:
-                    raise NotFoundError("PREDICTION_SET_NOT_FOUND", f"there is no prediction set {prediction_set_id}")
-                predictions = shown.manifest_digest
-        beside = None if predictions is None else await load_manifest(self._blobs, predictions)
-        return await self._segments.page(
-            await load_manifest(self._blobs, content.manifest_digest),
-            classes=table.names(),
-            after_aid=after_aid,
-            limit=limit,
-            condition=None if which is None else which.condition(),
-            rids=None if which is None else rids_for(which, table),
-            predictions=beside,
-        )
-
-    async def report(
-        self, principal: Principal, project: str, *, version: str = "", task_id: str = ""
-    ) -> tuple[StoredReport, bytes]:
-        """Returns the report of an import, by the version that it made or by its task."""
-        async with self._store.snapshot() as tx:
-            found = await enter(tx, principal, project, ProjectRole.VIEWER)
-            version_id = "" if task_id else (await find_version(tx, found.id, version)).id
-            report = await tx.datasets.report(task_id=task_id, version_id=version_id)
-            if report is None or report.project_id != found.id:
-                message = f"{version or task_id} has no import report; only imports have one"
-                raise NotFoundError("REPORT_NOT_FOUND", message)
-        return report, await self._blobs.read(report.digest)
-
-    async def rename(
-        self, principal: Principal, project: str, dataset: str, name: str, *, request_id: str = ""
-    ) -> DatasetSight:
-        """Gives a dataset another name; its versions follow."""
-        once = Once(principal.actor, "dataset.rename", request_id)
-        async with self._store.transaction() as tx:
-            found = await enter(tx, principal, project, ProjectRole.EDITOR)
-            made = await once.result(tx)
-            if made is None:
-                mine = await find_dataset(tx, found.id, dataset)
-                renamed = replace(mine, name=check_name(name))
-                await tx.datasets.put(renamed)
-                detail = {"from": mine.name, "to": renamed.name}
-                await tx.audit.add("dataset.rename", mine.id, actor=principal.actor, project_id=found.id, detail=detail)
-                await once.keep(tx, mine.id)
-                made = mine.id
-            current = await tx.datasets.get(made)
-            latest = (await tx.datasets.newest_ready([made])).get(made)
-            table = await class_table(tx, found.id)
-            return DatasetSight(current, None if latest is None else await sight_of(tx, latest, table))
-
-    async def delete(self, principal: Principal, project: str, text: str, *, request_id: str = "") -> None:
-        """Deletes a version, or a dataset with all of its versions; refused while tasks use them."""
-        once = Once(principal.actor, "dataset.delete", request_id)
-        async with self._store.transaction() as tx:
-            found = await enter(tx, principal, project, ProjectRole.EDITOR)
-            if await once.result(tx) is not None:
-                return
-            gone = await _named(tx, found.id, text)
-            await _refuse_in_use(tx, found.id, gone)
-            for version in gone:
-                await tx.datasets.put_version(replace(version, deleted_at=tx.now()))
-            dataset = await tx.datasets.get(gone[0].dataset_id) if gone else await find_dataset(tx, found.id, text)
-            if not await tx.datasets.versions(dataset.id, limit=1):
-                await tx.datasets.put(replace(dataset, deleted_at=tx.now()))
-            detail = {"versions": [version.full_name for version in gone]}
-            await tx.audit.add("dataset.delete", dataset.id, actor=principal.actor, project_id=found.id, detail=detail)
-            await once.keep(tx, dataset.id)
-
-    async def _figures(self, version: DatasetVersion, table: ClassTable, selection: ClassSelection) -> Figures:
-        content = version.require_content()
-        statistics = content.statistics
-        chosen = selection.apply(table.class_map)
-        shown = table.names()
-        groups = [[rid for rid, name in shown.items() if name == wanted] for wanted in chosen]
-        manifest = await load_manifest(self._blobs, content.manifest_digest)
-        *pictures, positive = await self._segments.positives(manifest, [*groups, list(shown)])
-        boxes = {rid: count.boxes for rid, count in statistics.raw.items()}
-        return Figures(
-            pictures=statistics.pictures,
-            annotated=statistics.annotated,
-            empty=statistics.annotated - positive,
-            boxes=sum(count for rid, count in boxes.items() if rid in shown),
-            ignored_boxes=sum(count for rid, count in boxes.items() if rid not in shown),
-            size_bytes=statistics.picture_bytes,
-            classes=tuple(
-                ClassFigures(name, sum(boxes.get(rid, 0) for rid in group), count, statistics.annotated - count)
-                for name, group, count in zip(chosen, groups, pictures, strict=True)
-            ),
-        )
-
-
-async def _named(tx: Transaction, project_id: str, text: str) -> Sequence[DatasetVersion]:
-    """Returns one version for ``name@3`` or a version's id, all of them for a dataset's name or id."""
-    dataset = None if "@" in text else await tx.datasets.find(project_id, text)
-    if dataset is None:
-        return [await find_version(tx, project_id, text)]
-    return await tx.datasets.versions(dataset.id, limit=1_000_000)
-
-
-async def _refuse_in_use(tx: Transaction, project_id: str, gone: Sequence[DatasetVersion]) -> None:
-    running = frozenset(state for state in TaskState if not state.final)
-    ids = {version.id for version in gone}
-    tasks = await tx.tasks.list(TaskFilter(project_ids=frozenset({project_id}), states=running, limit=1_000))
-    using = [task for task in tasks if ids & _ids_in(task.spec) or (task.subject and task.subject.id in ids)]
-    if using:
-        named = ", ".join(f"{task.kind} {task.id}" for task in using[:5])
-        message = f"a task that is not over uses it: {named}; cancel it or wait"
-        raise ConflictError("DATASET_IN_USE", message, tasks=named)
-
-
-def _ids_in(spec: Mapping[str, object]) -> set[str]:
-    """Returns every text in a task's spec: ids of versions stand there under names that the kinds choose."""
-    found: set[str] = set()
-    waiting: list[object] = [spec]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            found.add(value)
-        elif isinstance(value, Mapping):
-            waiting.extend(value.values())
-        elif isinstance(value, list | tuple):
-            waiting.extend(value)
-    return found

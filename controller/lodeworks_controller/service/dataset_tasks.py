@@ -25,6 +25,7 @@ from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.kinds.export import EXPORT
 from lodeworks_controller.service.kinds.generate import GENERATE
 from lodeworks_controller.service.kinds.ingest import IMPORT
+from lodeworks_controller.service.labelled import parents_of
 from lodeworks_controller.service.object_class import class_table
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
@@ -139,7 +140,7 @@ class DatasetTasks:
             if made is not None:
                 return Started(made, None)
             version = await find_version(tx, found.id, dataset)
-            version.require_content()
+            waits_for = parents_of([version])
             spec = {
                 "version_id": version.id,
                 "format": format,
@@ -152,6 +153,7 @@ class DatasetTasks:
                 title=f"export {version.full_name}",
                 spec=spec,
                 created_by=principal.user_id,
+                depends_on=waits_for,
                 requires=frozenset({"builtin:export"}),
                 subject=ObjectRef(DATASET_VERSION, version.id, version.full_name),
             )

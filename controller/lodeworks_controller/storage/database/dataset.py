@@ -3,7 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, Select, String, Table, Text, insert, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Select,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from lodeworks_controller.domain.dataset import Content, Dataset, DatasetVersion, Making, Operation, VersionState
 from lodeworks_controller.domain.manifest import Statistics
@@ -147,6 +161,15 @@ class SqlDatasetRows:
             mine = ready.where(versions.c.dataset_id == dataset_id).order_by(versions.c.number.desc()).limit(1)
             found.update((dataset_id, version) for version in await self._versions(mine))
         return found
+
+    async def count_versions(self, dataset_ids: Sequence[str]) -> dict[str, int]:
+        """Returns dataset id → how many versions it has that are not deleted."""
+        query = (
+            select(versions.c.dataset_id, func.count())
+            .where(versions.c.dataset_id.in_(dataset_ids), versions.c.deleted_at.is_(None))
+            .group_by(versions.c.dataset_id)
+        )
+        return {row[0]: row[1] for row in (await self._connection.execute(query)).all()}
 
     async def versions(
         self, dataset_id: str, *, before_number: int | None = None, limit: int = 100

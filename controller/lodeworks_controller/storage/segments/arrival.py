@@ -1,9 +1,7 @@
 """Exchange forms become segments: digests become aids, names become rids, every list of boxes a record."""
 # ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -111,11 +109,11 @@ def _write_records(session: duckdb.DuckDBPyConnection, column: str, writer: Writ
         f"SELECT {rec} AS rec, unnest({column}) AS b, generate_subscripts({column}, 1) AS place"
         f" FROM placed WHERE {rec} IS NOT NULL"
     )
-    boxes: Iterator[Any] = session.sql(
+    boxes = session.sql(
         f"SELECT rec, rid, {_VALUES} FROM ({unnested}) JOIN classes ON classes.name = b.class_name ORDER BY rec, place"
     ).to_arrow_reader(_BATCH)
     written = list(writer.write_parts(BOXES, boxes, rows=_BOXES_PER_SEGMENT))
-    counts: Iterator[Any] = session.sql(
+    counts = session.sql(
         f"SELECT rec, rid, count(*) AS n FROM ({unnested}) JOIN classes ON classes.name = b.class_name"
         " GROUP BY rec, rid ORDER BY rec, rid"
     ).to_arrow_reader(_BATCH)
