@@ -113,6 +113,7 @@ class DatasetWorld:
         self.blobs = DiskBlobStore(self.root / "blobs", ids=self.ids, reserve_bytes=0)
         self.blobs.open()
         self.segments = SegmentEngine(self.blobs, self.pool, scratch=self.root / "scratch")
+        self.segments.open()
         self.projects = ProjectService(self.store, ids=self.ids)
         self.classes = ClassService(self.store, ids=self.ids)
         self.datasets = DatasetService(self.store, self.blobs, self.segments)

@@ -165,11 +165,12 @@ class SqlDatasetRows:
     async def count_versions(self, dataset_ids: Sequence[str]) -> dict[str, int]:
         """Returns dataset id → how many versions it has that are not deleted."""
         query = (
-            select(versions.c.dataset_id, func.count())
+            select(versions.c.dataset_id, func.count().label("versions"))
             .where(versions.c.dataset_id.in_(dataset_ids), versions.c.deleted_at.is_(None))
             .group_by(versions.c.dataset_id)
         )
-        return {row[0]: row[1] for row in (await self._connection.execute(query)).all()}
+        rows = (await self._connection.execute(query)).mappings()
+        return {row["dataset_id"]: row["versions"] for row in rows}
 
     async def versions(
         self, dataset_id: str, *, before_number: int | None = None, limit: int = 100

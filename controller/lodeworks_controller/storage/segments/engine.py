@@ -63,6 +63,11 @@ class SegmentEngine:
         self._memory_bytes = memory_bytes
         self._threads = threads
 
+    def open(self) -> None:
+        """Makes the scratch folder and removes what a crash left in it. Blocks; called once at start."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True, mode=0o700)
+
     async def filter(self, source: VersionManifest, condition: Condition, *, rids: Rids) -> Derived:
         """Keeps the pictures that fulfil the condition."""
         async with self._folder() as folder:
@@ -222,7 +227,6 @@ class SegmentEngine:
 
     @asynccontextmanager
     async def _folder(self) -> AsyncIterator[Path]:
-        self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch))
         try:
             yield folder

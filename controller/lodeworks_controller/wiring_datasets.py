@@ -1,0 +1,87 @@
+"""The part of the controller that keeps projects, classes and datasets, put together by hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lodeworks.api.dataset.v1 import dataset_pb2_grpc
+from lodeworks.api.object_class.v1 import object_class_pb2_grpc
+from lodeworks.api.project.v1 import project_pb2_grpc
+
+from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.dataset_arrival import DatasetArrival
+from lodeworks_controller.service.dataset_operations import DatasetOperations
+from lodeworks_controller.service.dataset_service import DatasetService
+from lodeworks_controller.service.dataset_tasks import DatasetTasks
+from lodeworks_controller.service.kinds.base import Kind
+from lodeworks_controller.service.kinds.export import ExportKind
+from lodeworks_controller.service.kinds.generate import GenerateKind
+from lodeworks_controller.service.kinds.ingest import ImportKind
+from lodeworks_controller.service.mining import MiningService
+from lodeworks_controller.service.object_class import ClassService
+from lodeworks_controller.service.prediction_set import PredictionSetService
+from lodeworks_controller.service.project_service import ProjectService
+from lodeworks_controller.service.store import Store
+from lodeworks_controller.service.task import TaskService
+from lodeworks_controller.service.view import ViewService
+from lodeworks_controller.storage.segments.engine import SegmentEngine
+from lodeworks_controller.storage.segments.pool import Pool
+from lodeworks_controller.transport.dataset import DatasetServicer
+from lodeworks_controller.transport.gate import Gate
+from lodeworks_controller.transport.listeners import Register
+from lodeworks_controller.transport.object_class import ClassServicer
+from lodeworks_controller.transport.project import ProjectServicer
+
+
+class DatasetPart:
+    """Services, kinds and servicers of projects, classes and datasets.
+
+    Args:
+        store: The database.
+        blobs: Where content is kept.
+        pool: Where heavy work runs.
+        scratch: Folder for files in the making, beside the blobs.
+        tasks: Makes tasks.
+        ids: Names for what is made.
+    """
+
+    def __init__(
+        self, store: Store, blobs: BlobStore, *, pool: Pool, scratch: Path, tasks: TaskService, ids: Ids
+    ) -> None:
+        self.segments = SegmentEngine(blobs, pool, scratch=scratch)
+        self.segments.open()
+        self.projects = ProjectService(store, ids=ids)
+        self.classes = ClassService(store, ids=ids)
+        self.datasets = DatasetService(store, blobs, self.segments)
+        self.operations = DatasetOperations(store, blobs, self.segments, ids=ids)
+        self.views = ViewService(store, blobs, self.segments)
+        self.predictions = PredictionSetService(store, blobs, self.segments, ids=ids)
+        self.tasks = DatasetTasks(store, blobs, tasks, ids=ids)
+        self._arrival = DatasetArrival(store, blobs, self.segments, predictions=self.predictions, ids=ids)
+        self._blobs = blobs
+
+    def kinds(self) -> Sequence[Kind]:
+        """Returns the kinds of tasks that make versions and archives."""
+        return (
+            ImportKind(self._arrival, self._blobs),
+            GenerateKind(self._arrival, self._blobs),
+            ExportKind(self.views, self._blobs),
+        )
+
+    def for_people(self, *, mining: MiningService, gate: Gate) -> Sequence[Register]:
+        """Returns what people may call."""
+        projects = ProjectServicer(self.projects, gate=gate)
+        classes = ClassServicer(self.classes, gate=gate)
+        datasets = DatasetServicer(
+            self.datasets,
+            self.operations,
+            tasks=self.tasks,
+            predictions=self.predictions,
+            mining=mining,
+            gate=gate,
+        )
+        return [
+            lambda server: project_pb2_grpc.add_ProjectServiceServicer_to_server(projects, server),
+            lambda server: object_class_pb2_grpc.add_ClassServiceServicer_to_server(classes, server),
+            lambda server: dataset_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server),
+        ]
