@@ -12,8 +12,8 @@ from lodeworks_formats.segments import read_pictures, write_pictures
 from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.blobs import BlobFolder
+from lodeworks_builtin.ingesting.formats import truth_reader
 from lodeworks_builtin.ingesting.importer import Importer, Progress
-from lodeworks_builtin.ingesting.layout import READABLE, refuse_other_formats, voc_layout
 from lodeworks_builtin.ingesting.report import IngestReport
 from lodeworks_builtin.ingesting.source import opened_source
 
@@ -52,17 +52,13 @@ def ingest(source: Path, *, exchange: Path, blobs: Path, options: IngestOptions,
     Raises:
         FormatError: The source as a whole is hostile, broken or empty; nothing of it should be used.
     """
-    if options.format not in READABLE:
-        readable = ", ".join(READABLE)
-        raise FormatError("UNKNOWN_FORMAT", f"format {options.format!r} cannot be imported; readable are {readable}")
     with opened_source(source, options=options, work_folder=exchange.parent) as opened:
-        layout = voc_layout(opened.entries())
-        if options.format == "auto":
-            refuse_other_formats(layout)
-        if not layout.candidates:
+        report = IngestReport("")
+        reader = truth_reader(opened, format_name=options.format, report=report)
+        if not reader.layout.candidates:
             raise FormatError("EMPTY_SOURCE", "there is no picture in it; put them into a folder images/", source.name)
-        report = IngestReport("voc", sorted(layout.folders))
-        importer = Importer(opened, layout, blobs=BlobFolder(blobs), options=options, report=report)
+        report.format, report.seen = reader.format_name, sorted(reader.layout.folders)
+        importer = Importer(opened, reader, blobs=BlobFolder(blobs), options=options, report=report)
         importer.report_strays()
         part = exchange.with_name(exchange.name + ".part")
         count = write_pictures(part, importer.pictures(progress), kind="exchange")

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from lodeworks_formats.annotations.frame import BoxProblem, integer_edges
-from lodeworks_formats.boxes import Box
+from lodeworks_formats.boxes import MAX_CLASS_NAME, Box
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.pictures import Picture
 
 INPUT, USER = "input", "user"
+
+_MOST_TURNED = 1e4
 
 
 @dataclass(slots=True)
@@ -74,26 +76,37 @@ def _box(item: Any, names: dict[Any, str]) -> Box | BoxProblem:
         x, y, w, h = edges = tuple(map(float, item["bbox"]))
     except (KeyError, TypeError, ValueError):
         return BoxProblem("BAD_BOX", "the annotation has no bbox of four numbers", name)
+    if len(name) > MAX_CLASS_NAME or not name.isprintable():
+        message = f"the class name is longer than {MAX_CLASS_NAME} or holds characters that cannot be printed"
+        return BoxProblem("BAD_CLASS_NAME", message, name[:MAX_CLASS_NAME], edges)
     if not name or not all(map(math.isfinite, edges)):
         return BoxProblem("BAD_BOX", "the category is unknown or an edge is no number", name, edges)
     if w <= 0 or h <= 0:
         return BoxProblem("ZERO_AREA_BOX", f"the box has no area ({x:g}, {y:g}, {w:g} x {h:g})", name, edges)
-    score, shape = item.get("score"), item.get("segmentation")
+    shape = item.get("segmentation")
     return Box(
         name,
         x,
         y,
         w,
         h,
-        score=None if score is None else min(max(float(score), 0.0), 1.0),
-        rotation=float(item.get("rotation") or 0.0),
-        box_quality=item.get("box_quality"),
+        score=_share(item.get("score")),
+        rotation=_angle(item.get("rotation")),
+        box_quality=_share(item.get("box_quality")),
         tags=tuple(map(str, item.get("tags") or ())),
         attributes={str(key): str(value) for key, value in (item.get("attributes") or {}).items()},
         crowd=bool(item.get("iscrowd", 0)),
         difficult=bool(item.get("difficult", 0)),
         shape=json.dumps(shape, separators=(",", ":")) if shape else None,
     )
+
+
+def _share(raw: Any) -> float | None:
+    return float(raw) if isinstance(raw, int | float) and 0.0 <= raw <= 1.0 else None
+
+
+def _angle(raw: Any) -> float:
+    return float(raw) if isinstance(raw, int | float) and abs(raw) <= _MOST_TURNED else 0.0
 
 
 def write_coco(

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from lodeworks_formats.annotations.frame import BoxProblem
-from lodeworks_formats.boxes import Box
+from lodeworks_formats.boxes import MAX_CLASS_NAME, Box
 from lodeworks_formats.errors import FormatError
 
 _FIELDS = 5
@@ -38,11 +38,15 @@ def parse_yolo_dataset(text: str, *, file: str = "data.yaml") -> YoloDataset:
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
         raise FormatError("BAD_YOLO", "the key 'names' with the classes is missing", file)
+    names = [str(name).strip() for name in names]
+    if not all(0 < len(name) <= MAX_CLASS_NAME and name.isprintable() for name in names):
+        message = f"a class name is empty, longer than {MAX_CLASS_NAME} or holds characters that cannot be printed"
+        raise FormatError("BAD_YOLO", message, file)
     splits = {}
     for key in ("train", "val", "test"):
         if folders := raw.get(key):
             splits[key] = tuple(map(str, folders)) if isinstance(folders, list) else (str(folders),)
-    return YoloDataset(tuple(str(name).strip() for name in names), splits, str(raw.get("path") or ""))
+    return YoloDataset(tuple(names), splits, str(raw.get("path") or ""))
 
 
 def render_yolo_dataset(dataset: YoloDataset) -> str:

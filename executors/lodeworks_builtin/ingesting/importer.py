@@ -10,9 +10,10 @@ from lodeworks_formats.pictures import Picture
 from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.blobs import BlobFolder
-from lodeworks_builtin.ingesting.labels import Labels, voc_predictions, voc_truth
-from lodeworks_builtin.ingesting.layout import Candidate, Layout
-from lodeworks_builtin.ingesting.meta import read_prediction_model, read_splits
+from lodeworks_builtin.ingesting.formats import TruthReader
+from lodeworks_builtin.ingesting.labels import Labels, voc_predictions
+from lodeworks_builtin.ingesting.layout import Candidate
+from lodeworks_builtin.ingesting.meta import read_prediction_model
 from lodeworks_builtin.ingesting.report import (
     ACCEPTED,
     ANNOTATIONS,
@@ -50,17 +51,17 @@ class Importer:
     """One pass over the pictures of a source."""
 
     def __init__(
-        self, source: Source, layout: Layout, *, blobs: BlobFolder, options: IngestOptions, report: IngestReport
+        self, source: Source, reader: TruthReader, *, blobs: BlobFolder, options: IngestOptions, report: IngestReport
     ) -> None:
         self.merges: dict[str, Merge] = {}
         self._source = source
-        self._layout = layout
+        self._reader = reader
+        self._layout = layout = reader.layout
         self._blobs = blobs
         self._options = options
         self._report = report
         self._first: dict[bytes, _First] = {}
-        self._has_truth = any(candidate.truth for candidate in layout.candidates)
-        self._splits = read_splits(source, layout, report)
+        self._has_truth = reader.shared_name or any(candidate.truth for candidate in layout.candidates)
         report.prediction_model = read_prediction_model(source, layout, report)
 
     def report_strays(self) -> None:
@@ -115,8 +116,7 @@ class Importer:
         except FormatError as error:
             self._refuse(candidate, error)
             return None
-        truth = self._labels(candidate.truth, header, kind=ANNOTATIONS)
-        predictions = self._labels(candidate.predictions, header, kind=PREDICTIONS)
+        truth, predictions = self._truth(candidate, header), self._predictions(candidate.predictions, header)
         if first is not None:
             self._merge(digest.hexdigest(), candidate, first, truth=truth, predictions=predictions)
             return None
@@ -126,7 +126,7 @@ class Importer:
         self._report.size_bytes += len(data)
         self._accept_labels(candidate.truth, truth, kind=ANNOTATIONS)
         self._accept_labels(candidate.predictions, predictions, kind=PREDICTIONS)
-        if candidate.truth is None and self._has_truth:
+        if truth is None and candidate.truth is None and self._has_truth:
             message = "there is no annotation of this name; the picture comes in as not annotated"
             name = candidate.picture.name
             self._report.problem(name, reason="PICTURE_WITHOUT_ANNOTATION", message=message, outcome=NOTED)
@@ -141,26 +141,42 @@ class Importer:
             size_bytes=len(data),
             names=(candidate.name,),
             tags=() if truth is None else truth.tags,
-            split=self._splits.get(candidate.key),
+            split=self._reader.split(candidate),
             boxes=None if truth is None else truth.boxes,
             predictions=None if predictions is None else predictions.boxes,
             derived_digest=None if derived is None else self._blobs.put(derived),
         )
 
-    def _labels(self, entry: Entry | None, header: PictureHeader, *, kind: str) -> Labels | None:
-        """Returns the labels of a file, or None when there is none that can be used."""
-        if entry is None:
-            return None
-        read = voc_truth if kind == ANNOTATIONS else voc_predictions
+    def _truth(self, candidate: Candidate, header: PictureHeader) -> Labels | None:
+        """Returns the ground truth of a picture, or None when there is none that can be used."""
         try:
-            return read(self._source.read(entry), header)
+            return self._reader.truth(candidate, header)
         except FormatError as error:
-            self._report.reject(kind, entry.name, reason=error.reason, message=error.message, line=error.line)
+            name = self._name(candidate.truth)
+            self._report.reject(ANNOTATIONS, name, reason=error.reason, message=error.message, line=error.line)
             return None
 
+    def _predictions(self, entry: Entry | None, header: PictureHeader) -> Labels | None:
+        if entry is None:
+            return None
+        try:
+            return voc_predictions(self._source.read(entry), header)
+        except FormatError as error:
+            self._report.reject(PREDICTIONS, entry.name, reason=error.reason, message=error.message, line=error.line)
+            return None
+
+    def _name(self, entry: Entry | None) -> str:
+        return self._reader.shared_name if entry is None else entry.name
+
     def _accept_labels(self, entry: Entry | None, labels: Labels | None, *, kind: str) -> None:
-        if entry is not None and labels is not None:
-            self._report.labels(kind, entry.name, labels.boxes, labels.problems, outcome=ACCEPTED)
+        self._count_labels(entry, labels, kind=kind, outcome=ACCEPTED)
+
+    def _count_labels(self, entry: Entry | None, labels: Labels | None, *, kind: str, outcome: str) -> None:
+        if labels is None:
+            return
+        if entry is not None:
+            self._report.file(kind, outcome)
+        self._report.labels(kind, self._name(entry), labels.boxes, labels.problems, outcome=outcome)
 
     def _merge(
         self, digest: str, candidate: Candidate, first: _First, *, truth: Labels | None, predictions: Labels | None
@@ -183,12 +199,10 @@ class Importer:
             self._merge_labels(candidate.predictions, predictions, first, kind=PREDICTIONS)
 
     def _merge_labels(self, entry: Entry | None, labels: Labels | None, first: _First, *, kind: str) -> None:
-        if entry is None or labels is None:
-            return
-        self._report.labels(kind, entry.name, labels.boxes, labels.problems, outcome=MERGED)
-        if _hash(labels) != (first.truth if kind == ANNOTATIONS else first.predictions):
+        self._count_labels(entry, labels, kind=kind, outcome=MERGED)
+        if labels is not None and _hash(labels) != (first.truth if kind == ANNOTATIONS else first.predictions):
             message = f"it differs from that of the identical picture {first.file}, which counts"
-            self._report.problem(entry.name, reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED)
+            self._report.problem(self._name(entry), reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED)
 
     def _refuse(self, candidate: Candidate, error: FormatError) -> None:
         """Reports a picture that cannot be used, and the annotations that it takes along."""

@@ -4,10 +4,8 @@ Known: the manual's `images/ gt/ pred/ + meta.yaml`, the common `JPEGImages/ Ann
 side by side, each below any number of nested folders, several such trees beside each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-
-from lodeworks_formats.errors import FormatError
 
 from lodeworks_builtin.ingesting.report import ANNOTATIONS, PICTURES, PREDICTIONS
 from lodeworks_builtin.ingesting.source import Entry
@@ -23,9 +21,6 @@ KNOWN_FOLDERS = {
     "predictions": PREDICTIONS,
 }
 """Folder names, in lower case, that say what lies in them."""
-
-READABLE = ("auto", "voc")
-"""Formats that an import reads; `auto` looks and says what it saw."""
 
 _JUNK = frozenset((".ds_store", "thumbs.db", "desktop.ini"))
 _META = "meta.yaml"
@@ -67,8 +62,14 @@ class Layout:
     folders: set[str] = field(default_factory=set)
 
 
-def voc_layout(entries: Iterable[Entry]) -> Layout:
-    """Returns the layout of a VOC source; nothing is read."""
+def layout_of(entries: Iterable[Entry], *, folders: Mapping[str, str] = KNOWN_FOLDERS, suffix: str = ".xml") -> Layout:
+    """Returns the layout of a source; nothing is read.
+
+    Args:
+        entries: Its files, sorted.
+        folders: What lies in folders of which name.
+        suffix: Of annotation files; "" where annotations are not one file per picture.
+    """
     layout = Layout()
     pictures: dict[tuple[str, str], Candidate] = {}
     truths: dict[tuple[str, str], Entry] = {}
@@ -77,11 +78,11 @@ def voc_layout(entries: Iterable[Entry]) -> Layout:
         parts = entry.name.split("/")
         if _is_special(layout, entry, parts):
             continue
-        role, root, rest = _place(parts)
-        stem, suffix = _split_suffix(rest)
-        if suffix in PICTURE_SUFFIXES and role in (PICTURES, ""):
+        role, root, rest = _place(parts, folders)
+        stem, ending = _split_suffix(rest)
+        if ending in PICTURE_SUFFIXES and role in (PICTURES, ""):
             _add_picture(layout, pictures, Candidate(entry, rest, (root, stem)))
-        elif suffix == ".xml" and role in (ANNOTATIONS, PREDICTIONS, ""):
+        elif suffix and ending == suffix and (role in (ANNOTATIONS, PREDICTIONS) or (not role and suffix == ".xml")):
             found = predictions if role == PREDICTIONS else truths
             if (root, stem) in found:
                 kind = PREDICTIONS if role == PREDICTIONS else ANNOTATIONS
@@ -89,30 +90,13 @@ def voc_layout(entries: Iterable[Entry]) -> Layout:
             else:
                 found[(root, stem)] = entry
         elif role:
-            layout.misplaced.append((entry, f"a file among {role} must be {_wanted(role)}", role))
+            layout.misplaced.append((entry, f"a file among {role} must be {_wanted(role, suffix)}", role))
         else:
             layout.others.append(entry)
         if role:
             layout.folders.add(entry.name.removesuffix(f"/{rest}"))
     _pair(layout, pictures, truths, predictions)
     return layout
-
-
-def refuse_other_formats(layout: Layout) -> None:
-    """Refuses a source that is annotated in a format we do not read, instead of importing it as not annotated.
-
-    Raises:
-        FormatError: UNKNOWN_FORMAT, with the file that tells.
-    """
-    if layout.orphans or any(candidate.truth or candidate.predictions for candidate in layout.candidates):
-        return
-    strays = [*layout.others, *(entry for entry, _, _ in layout.misplaced)]
-    for entry in strays:
-        leaf = entry.name.rpartition("/")[2].lower()
-        kind = "YOLO" if leaf in ("data.yaml", "dataset.yaml") else "COCO" if leaf.endswith(".json") else ""
-        if kind:
-            message = f"this looks like {kind}; convert it to VOC, or take the pictures alone with the format voc"
-            raise FormatError("UNKNOWN_FORMAT", message, entry.name)
 
 
 def _is_special(layout: Layout, entry: Entry, parts: list[str]) -> bool:
@@ -134,17 +118,17 @@ def _split_suffix(name: str) -> tuple[str, str]:
     return (stem, f".{suffix.lower()}") if dot and stem and "/" not in suffix else (name, "")
 
 
-def _place(parts: list[str]) -> tuple[str, str, str]:
+def _place(parts: list[str], folders: Mapping[str, str]) -> tuple[str, str, str]:
     """Returns role, root folder and the path below the role's folder; the innermost known folder counts."""
     for index in range(len(parts) - 2, -1, -1):
-        role = KNOWN_FOLDERS.get(parts[index].lower())
+        role = folders.get(parts[index].lower())
         if role:
             return role, "/".join(parts[:index]), "/".join(parts[index + 1 :])
     return "", "/".join(parts[:-1]), parts[-1]
 
 
-def _wanted(role: str) -> str:
-    return "a jpg, png, bmp, webp or tiff picture" if role == PICTURES else "a VOC file (.xml)"
+def _wanted(role: str, suffix: str) -> str:
+    return "a jpg, png, bmp, webp or tiff picture" if role == PICTURES else f"an annotation file ({suffix})"
 
 
 def _add_picture(layout: Layout, pictures: dict[tuple[str, str], Candidate], candidate: Candidate) -> None:

@@ -58,16 +58,15 @@ class IngestReport:
     def labels(
         self, kind: str, file: str, boxes: Sequence[Box], problems: Iterable[BoxProblem], *, outcome: str
     ) -> None:
-        """Counts an annotation file with its boxes, and names those left out or clipped.
+        """Counts the boxes of one picture, and names those left out or clipped.
 
         Args:
             kind: annotations or predictions.
-            file: Its name.
+            file: The name of the file that they come from.
             boxes: What it brings.
             problems: What was wrong with others.
             outcome: accepted, or merged with those of an identical picture.
         """
-        self.file(kind, outcome)
         counter = self.counts.setdefault(_BOXES[kind], Counter())
         counter[outcome] += len(boxes)
         if outcome == ACCEPTED:

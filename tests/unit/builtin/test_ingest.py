@@ -365,15 +365,65 @@ def test_broken_and_empty_sources_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("data.yaml", "YOLO"), ("annotations/instances.json", "COCO"), ("top/labels.json", "COCO")]
+    ("name", "reason"),
+    [("data.yaml", "BAD_YOLO"), ("annotations/instances.json", "BAD_COCO"), ("a/b.json", "BAD_COCO")],
 )
-def test_annotations_in_another_format_are_not_lost_in_silence(tmp_path, name, said):
+def test_annotations_that_cannot_be_read_are_not_lost_in_silence(tmp_path, name, reason):
     source = zipped(tmp_path / "s.zip", {"images/a.jpg": picture(), name: b"{}"})
-    with pytest.raises(FormatError, match=f"looks like {said}"):
-        taken(source, tmp_path)
+    refused(source, tmp_path, reason)
     told, _ = taken(source, tmp_path, format="voc")
     assert told["pictures"]["accepted"] == 1
-    refused(source, tmp_path, "UNKNOWN_FORMAT", format="coco")
+    refused(source, tmp_path, "UNKNOWN_FORMAT", format="tfrecord")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [("images/train", "labels/train"), ("top/train/images", "top/train/labels")]
+)
+def test_yolo(tmp_path, images, labels):
+    files = {
+        "data.yaml": b"names: [cell, dot]\ntrain: images/train\n",
+        f"{images}/a.jpg": picture(),
+        f"{labels}/a.txt": b"1 0.5 0.5 0.25 0.5\n0 0.5 0.5 0 0.5\n",
+        f"{images}/b.jpg": picture(1),
+        f"{labels}/b.txt": b"7 0.5 0.5 0.25 0.5\n",
+        f"{images}/c.jpg": picture(2),
+        f"{labels}/c.txt": b"",
+    }
+    told, rows = taken(zipped(tmp_path / "s.zip", files), tmp_path)
+    by_leaf = {Path(name).name: row for name, row in rows.items()}
+    assert told["format"] == "yolo"
+    assert by_leaf["a.jpg"].boxes == (Box("dot", 24, 12, 16, 24),)
+    assert by_leaf["b.jpg"].boxes is None
+    assert by_leaf["c.jpg"].boxes == ()
+    assert by_leaf["a.jpg"].split == "train"
+    assert told["reasons"] == {"BAD_YOLO": 1, "ZERO_AREA_BOX": 1}
+
+
+def test_coco(tmp_path):
+    raw = {
+        "categories": [{"id": 7, "name": "cell"}],
+        "images": [
+            {"id": 1, "file_name": "a.jpg", "width": 64, "height": 48},
+            {"id": 2, "file_name": "b.jpg"},
+            {"id": 3, "file_name": "lost.jpg"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 7, "bbox": [1.5, 2, 10, 20], "iscrowd": 1, "box_quality": "good"},
+            {"id": 2, "image_id": 1, "category_id": 7, "bbox": [1.5, 2, 0, 20]},
+            {"id": 3, "image_id": 1, "category_id": 9, "bbox": [1.5, 2, 3, 20]},
+        ],
+    }
+    files = {f"images/{name}.jpg": picture(index) for index, name in enumerate("abc")}
+    files["annotations/instances_val2017.json"] = json.dumps(raw).encode()
+    told, rows = taken(zipped(tmp_path / "s.zip", files), tmp_path)
+    assert told["format"] == "coco"
+    assert rows["a.jpg"].boxes == (Box("cell", 1.5, 2, 10, 20, crowd=True),)
+    assert rows["a.jpg"].split == "val"
+    assert rows["b.jpg"].boxes == ()
+    assert rows["c.jpg"].boxes is None
+    assert told["annotations"] == {"total": 1, "accepted": 1, "merged": 0, "rejected": 0}
+    expected = {"ANNOTATION_WITHOUT_PICTURE": 1, "BAD_BOX": 1, "PICTURE_WITHOUT_ANNOTATION": 1, "ZERO_AREA_BOX": 1}
+    assert told["reasons"] == expected
 
 
 def test_a_damaged_entry_is_rejected_alone(tmp_path):
