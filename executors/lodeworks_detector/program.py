@@ -9,23 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 import torch
-from lodeworks_executor import BadDatasetError, ErrorCode, ExecutorError
+from lodeworks_executor import ErrorCode, ExecutorError
 
 from lodeworks_detector.batches import TrainingBatches
 from lodeworks_detector.configuration import Configuration, read_configuration
 from lodeworks_detector.devices import choose_device, choose_precision
-from lodeworks_detector.examples import Example, PictureCache, read_examples, read_picture
+from lodeworks_detector.examples import Example, PictureCache
 from lodeworks_detector.export import OnnxWriter
-from lodeworks_detector.input_size import choose_input_size
 from lodeworks_detector.memory import keep_freed_memory
-from lodeworks_detector.network import Detector
+from lodeworks_detector.preparation import make_model, read_pictures
 from lodeworks_detector.progress import Reporter
 from lodeworks_detector.stages import Stages
 from lodeworks_detector.training import Plan, Training
 from lodeworks_detector.validation import THRESHOLDS, Validation
-from lodeworks_detector.weights import continue_from, find_weights, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 
 _LEARNING_RATE = 3e-3
 _FINE_TUNING_RATE = 1e-3
-_MEASURED_PICTURES = 200
-_HOLD_OUT_EVERY = 5
 
 
 def train(task: Task) -> None:
@@ -48,15 +43,9 @@ def train(task: Task) -> None:
     model, input_size = make_model(task, configuration, training=training, class_names=class_names)
     epochs = configuration.epochs_for(len(training))
     reporter = Reporter(task, epochs=epochs, clock=time.monotonic)
-    default_rate = _FINE_TUNING_RATE if task.models() else _LEARNING_RATE
-    plan = Plan(
-        epochs=epochs,
-        patience=configuration.patience_for(epochs),
-        learning_rate=configuration.learning_rate or default_rate,
-        checkpoint_interval_s=configuration.checkpoint_interval_s,
-        device=device,
-        precision=choose_precision(configuration.precision, device=device),
-    )
+    plan = _plan(configuration, epochs=epochs, device=device, continues=bool(task.models()))
+    if len(task.gpu_ids) > 1:
+        reporter.say(f"uses one GPU of the {len(task.gpu_ids)} given: it trains on one device")
     reporter.say(
         f"training on {len(training)} pictures, validating on {len(validation)}; "
         f"input {input_size[0]}x{input_size[1]}, {epochs} epochs, {device}, "
@@ -65,21 +54,8 @@ def train(task: Task) -> None:
     run = Training(
         model,
         plan=plan,
-        batches=TrainingBatches(
-            training,
-            cache=PictureCache(size=input_size, budget_bytes=configuration.cache_bytes),
-            size=input_size,
-            batch_size=configuration.batch_size,
-            how=configuration.augmentation,
-            seed=configuration.seed,
-        ),
-        validation=Validation(
-            validation,
-            class_names=class_names,
-            size=input_size,
-            batch_size=configuration.batch_size,
-            budget_bytes=configuration.cache_bytes // 4,
-        ),
+        batches=_batches(training, configuration=configuration, input_size=input_size),
+        validation=_validation(validation, task=task, configuration=configuration, input_size=input_size),
         stages=Stages(
             task,
             writer=OnnxWriter(class_names=class_names, input_size=input_size),
@@ -91,6 +67,42 @@ def train(task: Task) -> None:
     )
     task.describe_evaluation(iou=0.5, confidence=THRESHOLDS.score)
     _run(task, run, reporter)
+
+
+def _plan(configuration: Configuration, *, epochs: int, device: torch.device, continues: bool) -> Plan:
+    return Plan(
+        epochs=epochs,
+        patience=configuration.patience_for(epochs),
+        learning_rate=configuration.learning_rate or (_FINE_TUNING_RATE if continues else _LEARNING_RATE),
+        checkpoint_interval_s=configuration.checkpoint_interval_s,
+        device=device,
+        precision=choose_precision(configuration.precision, device=device),
+    )
+
+
+def _batches(
+    examples: Sequence[Example], *, configuration: Configuration, input_size: tuple[int, int]
+) -> TrainingBatches:
+    return TrainingBatches(
+        examples,
+        cache=PictureCache(size=input_size, budget_bytes=configuration.cache_bytes),
+        size=input_size,
+        batch_size=configuration.batch_size,
+        how=configuration.augmentation,
+        seed=configuration.seed,
+    )
+
+
+def _validation(
+    examples: Sequence[Example], *, task: Task, configuration: Configuration, input_size: tuple[int, int]
+) -> Validation:
+    return Validation(
+        examples,
+        class_names=task.class_names,
+        size=input_size,
+        batch_size=configuration.batch_size,
+        budget_bytes=configuration.cache_bytes // 4,
+    )
 
 
 def _run(task: Task, run: Training, reporter: Reporter) -> None:
@@ -107,48 +119,6 @@ def _run(task: Task, run: Training, reporter: Reporter) -> None:
     finally:
         reporter.close()
     task.finish_training()
-
-
-def read_pictures(task: Task, *, class_names: Sequence[str]) -> tuple[list[Example], list[Example]]:
-    """Returns the pictures to train and to validate on.
-
-    Raises:
-        BadDatasetError: there are none, or a class is in none of those to train on.
-    """
-    training = read_examples(task.train(), class_names=class_names)
-    if not training:
-        raise BadDatasetError("there are no pictures to train on")
-    validation = read_examples(task.val(), class_names=class_names)
-    if not validation:
-        validation = training[::_HOLD_OUT_EVERY]
-        training = [example for index, example in enumerate(training) if index % _HOLD_OUT_EVERY] or training
-    present = np.concatenate([example.classes for example in training])
-    if not len(present):
-        raise BadDatasetError(f"no training picture has a box of {', '.join(class_names)}; annotate some first")
-    for position, name in enumerate(class_names):
-        if position not in present:
-            raise BadDatasetError(f"no training picture has a box of {name!r}; add some or leave the class out")
-    return training, validation
-
-
-def make_model(
-    task: Task, configuration: Configuration, *, training: Sequence[Example], class_names: Sequence[str]
-) -> tuple[Detector, tuple[int, int]]:
-    """Returns a network, fresh or with the weights of the pre-trained one, and its input size (height, width)."""
-    saved = load_model(find_weights(task.models())) if task.models() else None
-    torch.manual_seed(configuration.seed)
-    model = Detector(classes=len(class_names), shape=saved.shape if saved else configuration.shape)
-    if saved is not None:
-        kept = continue_from(model, saved, class_names=class_names)
-        print(f"continues a model that knows {', '.join(kept) or 'none of the classes'}", flush=True)  # noqa: T201
-    if configuration.input_size is not None:
-        return model, configuration.input_size
-    if saved is not None:
-        return model, saved.input_size
-    step = max(1, len(training) // _MEASURED_PICTURES)
-    measured = training[::step]
-    shapes = [read_picture(example.path).shape[:2] for example in measured]
-    return model, choose_input_size(shapes, [example.boxes for example in measured])
 
 
 def _set_up_torch(configuration: Configuration, *, device: torch.device) -> None:
