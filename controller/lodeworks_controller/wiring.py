@@ -122,7 +122,9 @@ class Engine:
         store, wakes = ground.store, ground.wakes
         ticks = Ticks()
         planning = Planning(store, self.kinds, settlement=self._settlement, wakes=wakes, terms=ground.terms)
-        finishing = Finishing(store, self.kinds, settlement=self._settlement, at_once=ground.config.finish_at_once)
+        finishing = Finishing(
+            store, self.kinds, settlement=self._settlement, wakes=wakes, at_once=ground.config.finish_at_once
+        )
         rousers = [
             start_placer(planning, wakes=wakes, ticks=ticks),
             start_finisher(finishing, wakes=wakes, ticks=ticks),

@@ -89,7 +89,7 @@ class Engine:
         )
         self.grants = GrantService(store, wakes=self.wakes, terms=terms, chance=lambda: 0.5)
         self.planning = Planning(store, kinds, settlement=settlement, wakes=self.wakes, terms=terms)
-        self.finishing = Finishing(store, kinds, settlement=settlement)
+        self.finishing = Finishing(store, kinds, settlement=settlement, wakes=self.wakes)
         self.reaping = Reaping(store, ends=ends, wakes=self.wakes)
         self.ids = ids
 

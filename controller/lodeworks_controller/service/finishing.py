@@ -13,32 +13,44 @@ from lodeworks_controller.errors import ExhaustedError, GuardError, LodeworksErr
 from lodeworks_controller.service.kinds.base import Commit, Kinds
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store
+from lodeworks_controller.service.wake import Wakes
 
 _log = logging.getLogger(__name__)
 
 _TRIES = 5
-_BATCH = 64
+_BEGUN = 16
+"""How many tasks are taken up at once; of these, some wait for a slot."""
 
 
 class Finishing:
     """Takes FINISHING tasks to their end, several at once. Each step may be repeated after a crash."""
 
-    def __init__(self, store: Store, kinds: Kinds, *, settlement: Settlement, at_once: int = 4) -> None:
+    def __init__(self, store: Store, kinds: Kinds, *, settlement: Settlement, wakes: Wakes, at_once: int = 4) -> None:
         self._store = store
         self._kinds = kinds
         self._settlement = settlement
+        self._wakes = wakes
+        self._more = False
         self._slots = asyncio.Semaphore(at_once)
         self._busy: dict[str, asyncio.Task[None]] = {}
 
     async def finish_ready(self) -> None:
-        """Starts to finish every task whose run is over; returns before they are done."""
+        """Starts to finish tasks whose run is over; returns before they are done."""
+        if len(self._busy) >= _BEGUN:
+            return  # each that is done looks again
         async with self._store.snapshot() as tx:
-            ready = await tx.tasks.finishing(now=tx.now(), limit=_BATCH)
+            ready = await tx.tasks.finishing(now=tx.now(), limit=2 * _BEGUN)
         for task in ready:
             if task.id not in self._busy:
                 work = asyncio.create_task(self._finish(task), name=f"finish-{task.id}")
                 self._busy[task.id] = work
-                work.add_done_callback(lambda _, done=task.id: self._busy.pop(done, None))  # type: ignore[misc]
+                work.add_done_callback(lambda _, done=task.id: self._done(done))  # type: ignore[misc]
+        self._more = len(ready) == 2 * _BEGUN
+
+    def _done(self, task_id: str) -> None:
+        del self._busy[task_id]
+        if self._more and len(self._busy) < _BEGUN:
+            self._wakes.finisher.set()
 
     async def drain(self) -> None:
         """Waits for what is being finished."""

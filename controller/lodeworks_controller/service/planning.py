@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 _TRIES = 5
 _BATCH = 256
+_BEGUN = 16
+"""How many runs are begun at once; of these, some wait for a slot."""
 
 
 class Planning:
@@ -43,16 +45,25 @@ class Planning:
         self._slots = asyncio.Semaphore(at_once)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._tries: dict[str, int] = {}
+        self._more = False
 
     async def plan_ready(self) -> None:
-        """Starts to build the run of every ready task that has none; returns before they are built."""
+        """Starts to build the runs of ready tasks that have none; returns before they are built."""
+        if len(self._busy) >= _BEGUN:
+            return  # each that is built looks again
         async with self._store.snapshot() as tx:
-            ready = await tx.tasks.unplanned(limit=_BATCH)
+            ready = await tx.tasks.unplanned(limit=2 * _BEGUN)
         for task in ready:
             if task.id not in self._busy:
                 building = asyncio.create_task(self._plan(task), name=f"plan-{task.id}")
                 self._busy[task.id] = building
-                building.add_done_callback(lambda _, done=task.id: self._busy.pop(done, None))  # type: ignore[misc]
+                building.add_done_callback(lambda _, done=task.id: self._built(done))  # type: ignore[misc]
+        self._more = len(ready) == 2 * _BEGUN
+
+    def _built(self, task_id: str) -> None:
+        del self._busy[task_id]
+        if self._more and len(self._busy) < _BEGUN:
+            self._wakes.placer.set()
 
     async def drain(self) -> None:
         """Waits for the runs being built."""

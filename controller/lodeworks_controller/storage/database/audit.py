@@ -25,6 +25,9 @@ audit = Table(
 )
 
 
+_INSERT = insert(audit)
+
+
 class SqlAuditRows:
     """The audit log on one connection."""
 
@@ -52,7 +55,7 @@ class SqlAuditRows:
             "project_id": project_id,
             "detail": dict(detail or {}),
         }
-        await self._connection.execute(insert(audit), row)
+        await self._connection.execute(_INSERT, row)
 
     async def list(self, *, project_id: str = "", before_id: str = "", limit: int = 100) -> Sequence[AuditEntry]:
         """Returns entries, newest first."""

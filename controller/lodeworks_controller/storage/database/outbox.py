@@ -25,6 +25,9 @@ outbox = Table(
 )
 
 
+_INSERT = insert(outbox)
+
+
 class SqlOutboxRows:
     """The outbox on one connection."""
 
@@ -43,7 +46,7 @@ class SqlOutboxRows:
             "not_before": self._now,
             "attempts": 0,
         }
-        await self._connection.execute(insert(outbox), row)
+        await self._connection.execute(_INSERT, row)
 
     async def pending(self, *, limit: int) -> Sequence[OutboxMessage]:
         """Returns undelivered messages whose time has come, oldest first."""

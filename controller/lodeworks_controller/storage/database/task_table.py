@@ -120,6 +120,28 @@ outputs = Table(
 )
 
 
+FIXED = (
+    "id",
+    "kind",
+    "project_id",
+    "title",
+    "spec",
+    "created_by",
+    "created_at",
+    "priority",
+    "requires",
+    "gpus",
+    "resources",
+    "limits",
+    "subject",
+    "lost_after_s",
+)
+"""The columns that never change after the task was made."""
+
+MOVING = tuple(column.name for column in tasks.c if column.name not in FIXED)
+"""The columns that change in a task's life."""
+
+
 def requires_text(requires: frozenset[str]) -> str:
     """Returns a set of capabilities as one text, the same for the same set."""
     return " ".join(sorted(requires))

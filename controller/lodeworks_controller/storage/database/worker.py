@@ -15,6 +15,7 @@ from sqlalchemy import (
     RowMapping,
     String,
     Table,
+    bindparam,
     delete,
     func,
     insert,
@@ -71,6 +72,17 @@ directives = Table(
 )
 
 
+# Built once: building a statement costs several times what running it costs.
+_GET = select(workers).where(workers.c.id == bindparam("worker_id"))
+_GPUS = select(gpu_slots).where(gpu_slots.c.worker_id == bindparam("worker_id")).order_by(gpu_slots.c.uuid)
+_ALL_GPUS = select(gpu_slots).order_by(gpu_slots.c.worker_id, gpu_slots.c.uuid)
+_DIRECTIVES = (
+    select(directives.c.seq, directives.c.kind, directives.c.task_id, directives.c.lease_epoch)
+    .where(directives.c.worker_id == bindparam("worker_id"), directives.c.seq > bindparam("after_seq"))
+    .order_by(directives.c.seq)
+)
+
+
 class SqlWorkerRows:
     """The workers on one connection."""
 
@@ -79,8 +91,7 @@ class SqlWorkerRows:
 
     async def get(self, worker_id: str) -> Worker:
         """Returns the worker, or raises NotFoundError."""
-        query = select(workers).where(workers.c.id == worker_id)
-        row = (await self._connection.execute(query)).mappings().one_or_none()
+        row = (await self._connection.execute(_GET, {"worker_id": worker_id})).mappings().one_or_none()
         if row is None:
             raise NotFoundError("WORKER_NOT_FOUND", f"worker {worker_id} was removed; enrol again")
         return _to_worker(row)
@@ -119,11 +130,12 @@ class SqlWorkerRows:
 
     async def gpus(self, worker_id: str) -> Sequence[Gpu]:
         """Returns the GPUs of a worker, by uuid."""
-        return (await self._gpus(worker_id)).get(worker_id, [])
+        rows = (await self._connection.execute(_GPUS, {"worker_id": worker_id})).mappings()
+        return _by_worker(rows).get(worker_id, [])
 
     async def all_gpus(self) -> Mapping[str, Sequence[Gpu]]:
         """Returns the GPUs by worker id."""
-        return await self._gpus(None)
+        return _by_worker((await self._connection.execute(_ALL_GPUS)).mappings())
 
     async def put_gpus(self, worker_id: str, gpus: Sequence[Gpu]) -> None:
         """Stores which GPUs a worker has now; those held stay held."""
@@ -172,23 +184,13 @@ class SqlWorkerRows:
 
     async def directives(self, worker_id: str, *, after_seq: int) -> Sequence[Directive]:
         """Returns the orders that the worker has not acted on."""
-        query = (
-            select(directives.c.seq, directives.c.kind, directives.c.task_id, directives.c.lease_epoch)
-            .where(directives.c.worker_id == worker_id, directives.c.seq > after_seq)
-            .order_by(directives.c.seq)
-        )
-        rows = (await self._connection.execute(query)).mappings()
+        asked = {"worker_id": worker_id, "after_seq": after_seq}
+        rows = (await self._connection.execute(_DIRECTIVES, asked)).mappings()
         return [Directive(**{**row, "kind": DirectiveKind(row["kind"])}) for row in rows]
 
     async def clear_directives(self, worker_id: str) -> None:
         """Forgets the orders of a session that is over."""
         await self._connection.execute(delete(directives).where(directives.c.worker_id == worker_id))
-
-    async def _gpus(self, worker_id: str | None) -> Mapping[str, Sequence[Gpu]]:
-        query = select(gpu_slots).order_by(gpu_slots.c.worker_id, gpu_slots.c.uuid)
-        if worker_id is not None:
-            query = query.where(gpu_slots.c.worker_id == worker_id)
-        return _by_worker((await self._connection.execute(query)).mappings())
 
 
 def _by_worker(rows: Iterable[RowMapping]) -> dict[str, list[Gpu]]:
