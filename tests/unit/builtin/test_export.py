@@ -186,3 +186,20 @@ def test_the_view_settles_the_class_order(tmp_path):
     )
     raw = json.loads(zipfile.ZipFile(tmp_path / "out.zip").read("annotations/instances.json"))
     assert [item["name"] for item in raw["categories"]] == ["dot", "cell", "third"]
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_other_formats_come_back_with_their_boxes(tmp_path, form):
+    source = _exported(tmp_path, ROWS, format=form)
+    report = ingest(
+        source, exchange=tmp_path / "back", blobs=tmp_path / "blobs", options=IngestOptions(), progress=lambda _: None
+    )
+    assert report.format == form
+    back = {row.digest: row for row in read_pictures(tmp_path / "back")}
+    assert set(back) == {row.digest for row in ROWS}
+    for row in ROWS:
+        found = back[row.digest].boxes
+        assert (found is None) == (row.boxes is None)
+        for got, box in zip(found or (), row.boxes or (), strict=True):
+            assert got.class_name == box.class_name
+            assert (got.x, got.y, got.w, got.h) == pytest.approx((box.x, box.y, box.w, box.h), abs=1e-3)
