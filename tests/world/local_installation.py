@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from lodeworks.blocking.client import Client
 from lodeworks.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 LODE = str(Path(sys.executable).with_name("lode"))
 DEVICE = str(Path(sys.executable).with_name("lode-device"))
