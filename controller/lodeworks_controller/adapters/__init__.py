@@ -1,0 +1,1 @@
+"""Systems that are not the controller's own, behind the Protocols of the services."""
