@@ -37,9 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="TOML file; default worker.toml in the state folder")
     commands = parser.add_subparsers(dest="command", required=True)
     enroll = commands.add_parser("enroll", help="trade a one-time token for an identity")
-    enroll.add_argument("--server", required=True, help="host:port of the controller")
+    enroll.add_argument("server", metavar="SERVER", help="host:port of the controller")
     enroll.add_argument("--token", required=True, help="one-time token from `lode worker add NAME`")
-    enroll.add_argument("--ca-fingerprint", required=True, help="sha256:… of the installation's authority")
+    enroll.add_argument(
+        "--ca", dest="ca_fingerprint", required=True, metavar="SHA256", help="sha256:… of the installation's authority"
+    )
     enroll.add_argument("--force", action="store_true", help="enrol again where an identity is there already")
     work = commands.add_parser("run", help="work until SIGTERM; runs live on")
     work.add_argument("--max-runs", type=int, help="how many runs at once")
