@@ -30,6 +30,7 @@ from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.retry import Backoff
 from lodeworks_controller.service.attempt_end import AttemptEnd
 from lodeworks_controller.service.content import ContentService
+from lodeworks_controller.service.device import admit_device
 from lodeworks_controller.service.enrolment import EnrolmentService, Revocations, admit_worker
 from lodeworks_controller.service.finishing import Finishing
 from lodeworks_controller.service.granting import GrantService
@@ -59,8 +60,13 @@ from lodeworks_controller.transport.task import TaskServicer
 from lodeworks_controller.transport.worker_admin import WorkerAdministrationServicer
 from lodeworks_controller.transport.worker_agent import WorkerAgentServicer, WorkerLogServicer
 from lodeworks_controller.trust.installation import Trust, load_trust
+from lodeworks_controller.wiring_datasets import DatasetPart
+from lodeworks_controller.wiring_models import ModelGround, ModelPart
 
 _log = logging.getLogger(__name__)
+
+_RESIGN_S = 600.0
+"""How often the signatures of the release repository are looked at."""
 
 
 def program_version() -> str:
@@ -115,6 +121,10 @@ class Engine:
     async def _log_tail(self, task_id: str, lease_epoch: int) -> Sequence[str]:
         return await self.logs.tail(task_id, lease_epoch)
 
+    async def _resign(self) -> None:
+        if await self._ground.trust.repository.refresh():
+            _log.info("the release repository was signed anew")
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs the background roles."""
@@ -131,6 +141,7 @@ class Engine:
             start_outbox(Outbox(store, _deliver), wakes=wakes, ticks=ticks),
         ]
         start_reaper(self._reaping, terms=ground.terms, ticks=ticks)
+        ticks.every(_RESIGN_S, "release repository", self._resign)
         for signal in (wakes.placer, wakes.finisher, wakes.outbox):
             signal.set()  # what waited while the controller was away
         ticks.start()
@@ -169,13 +180,43 @@ class Controller:
         self.enrolment = EnrolmentService(
             store,
             authority=trust.authority,
-            admissions={AgentKind.WORKER: admit_worker},
+            admissions={AgentKind.WORKER: admit_worker, AgentKind.DEVICE: admit_device},
             revocations=self.revocations,
             ids=ground.ids,
             secrets=trust.enrolment_secrets,
         )
         self.content = ContentService(store, ground.blobs)
         self.workers = WorkerService(store, revoke=self.enrolment.revoke, wakes=ground.wakes, terms=ground.terms)
+        self.datasets = DatasetPart(
+            store,
+            ground.blobs,
+            pool=ground.pool,
+            scratch=ground.config.state / "scratch",
+            tasks=self.engine.tasks,
+            ids=ground.ids,
+        )
+        self.models = ModelPart(self._model_ground())
+        for kind in (*self.datasets.kinds(), *self.models.kinds()):
+            self.engine.kinds.add(kind)
+
+    def _model_ground(self) -> ModelGround:
+        ground = self.ground
+        return ModelGround(
+            store=ground.store,
+            blobs=ground.blobs,
+            trust=ground.trust,
+            wakes=ground.wakes,
+            terms=ground.terms,
+            clock=ground.clock,
+            ids=ground.ids,
+            tasks=self.engine.tasks,
+            enrolment=self.enrolment,
+            content=self.content,
+            segments=self.datasets.segments,
+            views=self.datasets.views,
+            predictions=self.datasets.predictions,
+            workspace=ground.config.state / "packages",
+        )
 
     def for_people(self, agents_address: str) -> Sequence[Register]:
         """Returns what people and enrolling agents may call."""
@@ -195,6 +236,8 @@ class Controller:
             lambda server: worker_admin_grpc.add_WorkerServiceServicer_to_server(workers, server),
             lambda server: worker_enrolment_grpc.add_EnrollmentServiceServicer_to_server(enrolment, server),
             lambda server: content_pb2_grpc.add_ContentServiceServicer_to_server(content, server),
+            *self.datasets.for_people(mining=self.models.mining, gate=gate),
+            *self.models.for_people(gate, agents_address=agents_address),
         ]
 
     def for_agents(self) -> Sequence[Register]:
@@ -209,6 +252,7 @@ class Controller:
             lambda server: worker_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server),
             lambda server: log_pb2_grpc.add_LogServiceServicer_to_server(logs, server),
             lambda server: lease_content_grpc.add_ContentServiceServicer_to_server(content, server),
+            *self.models.for_agents(gate),
         ]
 
     @asynccontextmanager
