@@ -4,16 +4,18 @@ A hostile archive is refused as a whole (FormatError): absolute or `..` names, l
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -25,6 +27,18 @@ from lodeworks_formats.task_inputs import IngestOptions
 _BOMB_RATIO = 200
 _BOMB_BYTES = 1 << 30
 _ENCRYPTED = 0x1
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    struct.error,
+)
 _PACKERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
@@ -64,16 +78,29 @@ def opened_source(path: Path, *, options: IngestOptions, work_folder: Path) -> I
     if path.is_dir():
         yield FolderSource(path, options)
         return
+    if zipfile.is_zipfile(path):
+        with _refusing_damage(path.name):
+            archive = zipfile.ZipFile(path)
+        with archive:
+            yield ZipSource(archive, options, packed_bytes=path.stat().st_size)
+        return
+    with ExitStack() as stack:
+        with _refusing_damage(path.name):
+            plain = stack.enter_context(_plain_tar(path, options, work_folder))
+            tar = stack.enter_context(tarfile.open(plain, "r:"))
+        yield TarSource(tar, options)
+
+
+@contextmanager
+def _refusing_damage(name: str) -> Iterator[None]:
+    """Turns what the archive libraries raise for damaged files, which is nearly anything, into one refusal."""
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                yield ZipSource(archive, options, packed_bytes=path.stat().st_size)
-            return
-        with _plain_tar(path, options, work_folder) as plain, tarfile.open(plain, "r:") as tar:
-            yield TarSource(tar, options)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        message = "the file is no zip or tar, or it was cut off; pack it again"
-        raise FormatError("BROKEN_ARCHIVE", message, path.name) from error
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise FormatError("DISK_FULL", "there is no room to unpack it; free some and repeat", name) from error
+        message = "the file is no zip or tar, or it is damaged; pack it again"
+        raise FormatError("BROKEN_ARCHIVE", message, name) from error
 
 
 class ZipSource:
@@ -105,7 +132,7 @@ class ZipSource:
         """Returns a file's bytes; zipfile stops at the declared size and checks the CRC."""
         try:
             return self._archive.read(entry.handle)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise FormatError("UNREADABLE_FILE", f"the archive is damaged here ({error})", entry.name) from error
 
 
@@ -119,7 +146,9 @@ class TarSource:
     def entries(self) -> list[Entry]:
         """Returns every plain file, sorted by name."""
         found, total = [], 0
-        for member in self._archive:
+        with _refusing_damage("the archive"):
+            members = self._archive.getmembers()
+        for member in members:
             name = safe_name(_text(member.name)) if member.name.strip("./") else ""
             if member.isdir():
                 continue

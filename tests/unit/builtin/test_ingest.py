@@ -477,3 +477,18 @@ def test_bytes_that_are_no_text_do_not_stop_an_import(tmp_path):
     for source in (tmp_path / "s", tmp_path / "s.tar"):
         _, rows = taken(source, tmp_path)
         assert list(rows) == ["\ufffd.jpg"]
+
+
+def test_damaged_archives_never_end_in_anything_but_a_refusal(tmp_path):
+    files = {"images/a.jpg": picture(width=16, height=16), "gt/a.xml": voc(CELL), "images/b.png": picture(1, "png")}
+    good = np.frombuffer(zipped(tmp_path / "good.zip", files).read_bytes(), np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        damaged = good.copy()
+        places = len(good) - rng.integers(1, 300, 3)
+        damaged[places] = rng.integers(0, 256, 3)
+        (tmp_path / "s.zip").write_bytes(damaged.tobytes())
+        try:
+            taken(tmp_path / "s.zip", tmp_path)
+        except FormatError:
+            continue
