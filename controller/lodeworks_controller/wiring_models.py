@@ -74,7 +74,7 @@ class ModelGround:
     workspace: Path
 
 
-class ModelRooms:
+class ModelPart:
     """The services from training to device, the kinds of their tasks, and what is served of them."""
 
     def __init__(self, ground: ModelGround) -> None:
