@@ -11,6 +11,7 @@ from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
 from lodeworks_controller.domain.worker import WorkerState
 from lodeworks_controller.errors import ExhaustedError, LodeworksError, UnavailableError
+from lodeworks_controller.service.content import task_scope
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store
@@ -101,6 +102,9 @@ class Planning:
             if not await tx.tasks.swap(task, planned):
                 return  # cancelled meanwhile
             await tx.tasks.put_plan(task.id, plan)
+            if plan.inputs:
+                # What the lease may read, and what stays while the task is known.
+                await tx.blobs.reference(task_scope(task.id), {one.digest for one in plan.inputs})
             tx.on_commit(lambda: self._wakes.ring_for(task.requires, gpus=task.resources.gpus))
 
     async def _fail(self, task: Task, message: str) -> None:
