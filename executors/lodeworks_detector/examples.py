@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lodeworks_executor import Sample
+    from lodeworks_formats.boxes import Box
     from numpy.typing import NDArray
 
 _CACHE_ZOOM = 1.5
@@ -37,15 +38,20 @@ class Example:
 
 
 def read_examples(samples: Iterable[Sample], *, class_names: Sequence[str]) -> list[Example]:
-    """Returns the examples of an index; boxes of other classes and empty boxes are left out."""
+    """Returns the examples of an index; boxes of other classes, crowds and empty boxes are left out."""
     position = {name.casefold(): index for index, name in enumerate(class_names)}
     examples = []
     for sample in samples:
-        kept = tuple(box for box in sample.boxes if box.class_name.casefold() in position and box.w > 0 and box.h > 0)
+        kept = [box for box in sample.boxes if box.class_name.casefold() in position and _is_object(box)]
         corners = np.array([[box.x, box.y, box.x2, box.y2] for box in kept], dtype=np.float32).reshape(-1, 4)
         classes = np.array([position[box.class_name.casefold()] for box in kept], dtype=np.int64)
         examples.append(Example(sample.asset_path, corners, classes))
     return examples
+
+
+def _is_object(box: Box) -> bool:
+    # A crowd is a region of many objects: one box around it would be learnt as one of them.
+    return box.w > 0 and box.h > 0 and not box.crowd
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

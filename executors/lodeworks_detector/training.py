@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lodeworks_executor import ErrorCode, ExecutorError
+from lodeworks_executor import BadModelError, ErrorCode, ExecutorError
 
 from lodeworks_detector.loss import detection_loss
 from lodeworks_detector.network import Detector, FusedCopy
@@ -112,11 +112,22 @@ class Training:
         return scores
 
     def resume(self, task: Task) -> bool:
-        """Takes up the last complete checkpoint; returns whether there was one."""
+        """Takes up the last complete checkpoint; returns whether there was one.
+
+        Raises:
+            BadModelError: it was made with other classes or another network.
+        """
         found = task.checkpoint.find()
         if found is None or _CHECKPOINT_FILE not in found.files:
             return False
-        state = load_document(found.files[_CHECKPOINT_FILE])
+        try:
+            self._load(load_document(found.files[_CHECKPOINT_FILE]))
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise BadModelError(f"the checkpoint does not fit this training; start without it ({error})") from error
+        self._reporter.resumed(self._next_epoch)
+        return True
+
+    def _load(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
         self._mean.model.load_state_dict(state["mean"])
         self._mean.updates = int(state["updates"])
@@ -124,8 +135,6 @@ class Training:
         self._scaler.load_state_dict(state["scaler"])
         self._next_epoch = int(state["next_epoch"])
         self._stages.restore(state["stages"], model=self._mean.model)
-        self._reporter.resumed(self._next_epoch)
-        return True
 
     def _save(self, task: Task) -> None:
         state: dict[str, Any] = {

@@ -142,6 +142,16 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(run_at):
     assert {stage.name for stage in result.stages} >= {"epoch_3"}
 
 
+def test_a_checkpoint_of_another_network_is_refused(run_at):
+    first = run_at("first", epochs=2)
+    assert run_program(execute, env_file=first) == 0
+    other = run_at("other", epochs=2, model_width=0.25, resume=True)
+    shutil.copytree(first.parents[1] / "out/lode/checkpoint", other.parent / "lode/checkpoint")
+    assert run_program(execute, env_file=other) == 1
+    monitor = parse_monitor((other.parents[1] / "out/monitor.txt").read_text())
+    assert (monitor.code, "start without it" in monitor.message) == (300004, True)
+
+
 def test_sigterm_ends_it_quickly_and_keeps_its_stages(run_at):
     env_file = run_at("stopped", epochs=1000)
     process = _start(env_file)

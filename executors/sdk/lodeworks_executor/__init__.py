@@ -1,4 +1,21 @@
-"""The typed /in and /out of an executor: `task = Task.load()`."""
+"""The typed /in and /out of an executor.
+
+import sys
+from lodeworks_executor import Task, run_program
+
+def program(task: Task) -> None:
+epochs = task.settings.integer("epochs", default=20, minimum=1)
+pictures = [(sample.asset_path, sample.boxes) for sample in task.train()]
+for epoch in range(1, epochs + 1):
+...                                                 # train
+task.metric(epoch, "train/loss", loss)
+task.progress(epoch / epochs)
+(task.stage_folder(f"epoch_{epoch}") / "model.onnx").write_bytes(model)
+task.stage(f"epoch_{epoch}", ["model.onnx"], map_score=map_score)
+task.finish_training()
+
+sys.exit(run_program(program))
+"""
 
 from lodeworks_executor.errors import (
     BadDatasetError,

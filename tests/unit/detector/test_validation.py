@@ -68,7 +68,12 @@ def test_a_network_that_finds_nothing_scores_zero(examples):
 
 
 def test_examples_keep_the_classes_asked_for_whatever_their_case(tmp_path):
-    boxes = (Box("Dog", 1, 2, 3, 4), Box("bird", 0, 0, 9, 9), Box("cat", 5, 5, 0, 2))
+    boxes = (
+        Box("Dog", 1, 2, 3, 4),
+        Box("bird", 0, 0, 9, 9),
+        Box("cat", 5, 5, 0, 2),
+        Box("cat", 0, 0, 50, 50, crowd=True),
+    )
     sample = Sample(tmp_path / "a.jpg", tmp_path / "a.xml", lambda asset, annotation: boxes)
     (example,) = read_examples([sample], class_names=["cat", "dog"])
     assert example.boxes.tolist() == [[1, 2, 4, 6]]
