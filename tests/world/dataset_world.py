@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lodeworks_controller.domain.identity import InstallationRole, Principal, User
 from lodeworks_controller.domain.ids import ulids
 from lodeworks_controller.domain.task.run import Output
+from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.service.content import project_scope, task_scope
-from lodeworks_controller.service.dataset_service import DatasetService
 from lodeworks_controller.service.dataset_arrival import DatasetArrival, UnknownClasses
 from lodeworks_controller.service.dataset_operations import DatasetOperations
+from lodeworks_controller.service.dataset_service import DatasetService
 from lodeworks_controller.service.dataset_tasks import ArchiveSource, DatasetTasks
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.kinds.export import ExportKind
@@ -126,9 +127,7 @@ class DatasetWorld:
         self.kinds = Kinds([self.imports, self.exports, GenerateKind(arrival, self.blobs)])
         wakes = Wakes()
         self.settlement = Settlement(self.kinds, wakes=wakes)
-        self.task_service = TaskService(
-            self.store, settlement=self.settlement, enter=enter, wakes=wakes, ids=self.ids
-        )
+        self.task_service = TaskService(self.store, settlement=self.settlement, enter=enter, wakes=wakes, ids=self.ids)
         self.tasks = DatasetTasks(self.store, self.blobs, self.task_service, ids=self.ids)
         self.administrator = await self.person("ada", role=InstallationRole.ADMINISTRATOR)
         return self
@@ -188,7 +187,11 @@ class DatasetWorld:
         """Plays the finisher: checks the outputs and commits; answers what was made."""
         commit = await self.kinds.get(task.kind).finish(task, outputs)
         async with self.store.transaction() as tx:
-            return await commit(tx)
+            made = await commit(tx)
+            now = await tx.tasks.get(task.id)
+            await tx.tasks.swap(now, replace(now, state=TaskState.FINISHING))
+            await self.settlement.succeed(tx, await tx.tasks.get(task.id), made)
+            return made
 
     async def imported(self, project: str, to: str, pictures: Sequence[Picture], *, unknown: str = "stop") -> str:
         """Imports pictures and returns the full name of the version."""
