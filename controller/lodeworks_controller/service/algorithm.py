@@ -8,10 +8,10 @@ from typing import Protocol
 from lodeworks_controller.domain.algorithm import Algorithm, Package, Release, ReleaseState, check_algorithm_name
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
-from lodeworks_controller.domain.reference import parse_reference
 from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundError
 from lodeworks_controller.service.content import BlobStore, project_scope
 from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.service.named import reference_or_id
 from lodeworks_controller.service.package import PackageIntake
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.release import ReleasedPackage, Releases, SignedRelease
@@ -95,7 +95,7 @@ async def next_release(tx: Transaction, project_id: str, name: str, *, ids: Ids)
 
 async def find_release(tx: Transaction, project_id: str, text: str) -> Release:
     """Returns the release that ``name``, ``name@2`` or an id means; without a number the newest signed one."""
-    reference = parse_reference(text, field="algorithm")
+    reference = reference_or_id(text, field="algorithm")
     algorithm = await tx.algorithms.find(project_id, reference.name)
     if algorithm is None:
         return await _by_id(tx, project_id, reference.name)
@@ -170,7 +170,7 @@ class AlgorithmService:
         """Returns an algorithm and the release that a name means; the newest of any state where none is signed."""
         async with self._store.snapshot() as tx:
             project_id = (await enter(tx, principal, project, ProjectRole.VIEWER)).id
-            reference = parse_reference(text, field="algorithm")
+            reference = reference_or_id(text, field="algorithm")
             algorithm = await tx.algorithms.find(project_id, reference.name)
             release: Release | None = None
             if algorithm is not None and reference.number is None:

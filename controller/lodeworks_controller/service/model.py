@@ -7,9 +7,10 @@ from typing import Protocol
 
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.model import Model, ModelState, ModelVersion, Stage
-from lodeworks_controller.domain.reference import check_name, fold, parse_reference
+from lodeworks_controller.domain.reference import check_name, fold
 from lodeworks_controller.errors import ConflictError, ExistsError, InvalidError, NotFoundError
 from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.service.named import reference_or_id
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
 
@@ -75,7 +76,7 @@ class ListedModel:
 
 async def find_version(tx: Transaction, project_id: str, text: str) -> tuple[ModelVersion, str | None]:
     """Returns the version that ``name``, ``name@3``, ``name@3:stage`` or an id means, and the stage if one is named."""
-    reference = parse_reference(text, field="model")
+    reference = reference_or_id(text, field="model")
     model = await tx.models.find(project_id, reference.name)
     if model is None:
         version = await _by_id(tx, project_id, reference.name) if reference.number is None else None
@@ -134,7 +135,7 @@ class ModelService:
         """Returns the model and the version that a name means; no version while a model has none that is ready."""
         async with self._store.snapshot() as tx:
             project_id = (await enter(tx, principal, project, ProjectRole.VIEWER)).id
-            reference = parse_reference(text, field="model")
+            reference = reference_or_id(text, field="model")
             model = await tx.models.find(project_id, reference.name)
             if model is not None and reference.number is None:
                 return await _listed(tx, model), await tx.models.newest(model.id)
@@ -202,7 +203,7 @@ class ModelService:
             once = Once(principal.actor, "model.delete", request_id)
             if await once.result(tx) is not None:
                 return
-            model = await tx.models.find(project_id, parse_reference(text, field="model").name)
+            model = await tx.models.find(project_id, reference_or_id(text, field="model").name)
             whole = model is not None and fold(text) in {fold(model.name), model.id}
             if model is not None and whole:
                 versions = await tx.models.versions(model.id, before_number=None, limit=_ALL)
