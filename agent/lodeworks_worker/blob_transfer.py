@@ -15,6 +15,7 @@ from lodeworks.channel.upload import LocalBlob, upload
 
 from lodeworks_worker.control_plane import LocalFile, Scope
 from lodeworks_worker.errors import BlobError, UnreachableError, WorkerError
+from lodeworks_worker.putting_down import in_thread
 from lodeworks_worker.wire import answered, worker_error
 
 _BATCH_DIGESTS = 200
@@ -69,7 +70,7 @@ class GrpcBlobTransfer:
                 # The next one does not fit into a message: its size was not known.
                 await self._fetch_blob(scope, left.pop(0), size_bytes=0, folder=folder)
                 continue
-            await asyncio.to_thread(_keep, [(one.digest, one.data) for one in told.blobs], folder)
+            await in_thread(_keep, [(one.digest, one.data) for one in told.blobs], folder)
             arrived = {one.digest for one in told.blobs}
             left = [digest for digest in left if digest not in arrived]
 

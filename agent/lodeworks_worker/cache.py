@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lodeworks_worker.control_plane import BlobTransfer, Scope
 from lodeworks_worker.errors import BlobError
+from lodeworks_worker.putting_down import in_thread
 
 
 class Cache:
@@ -25,7 +26,7 @@ class Cache:
 
     async def open(self) -> None:
         """Finds what is there, the longest unused first; what broke off is kept to go on from."""
-        self._sizes = dict(await asyncio.to_thread(_scan, self._folder))
+        self._sizes = dict(await in_thread(_scan, self._folder))
 
     @property
     def size_bytes(self) -> int:
@@ -63,7 +64,7 @@ class Cache:
         try:
             arriving.mkdir(parents=True, exist_ok=True)
             await transfer.fetch(scope, missing, folder=arriving)
-            arrived = await asyncio.to_thread(self._publish, arriving, list(missing))
+            arrived = await in_thread(self._publish, arriving, list(missing))
             self._sizes.update(arrived)
         finally:
             for digest in missing:
@@ -94,7 +95,7 @@ class Cache:
                 gone.append(self.path(digest))
                 excess -= size
         if gone:
-            await asyncio.to_thread(_unlink_all, gone)
+            await in_thread(_unlink_all, gone)
 
 
 def _scan(folder: Path) -> list[tuple[str, int]]:

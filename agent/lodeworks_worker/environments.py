@@ -91,7 +91,8 @@ async def _probe_one(python: str, *, base: Mapping[str, str]) -> _Probed:
             env=dict(base),
             start_new_session=True,
         )
-        out, complaint = await asyncio.wait_for(process.communicate(), _PROBE_TIMEOUT_S)
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            out, complaint = await process.communicate()
     except (OSError, TimeoutError) as error:
         raise ConfigError(f"the interpreter {python} of an environment does not run: {error}") from error
     if process.returncode != 0:

@@ -26,7 +26,8 @@ async def nvidia_gpus() -> tuple[Gpu, ...]:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        out, _ = await asyncio.wait_for(process.communicate(), _NVIDIA_TIMEOUT_S)
+        async with asyncio.timeout(_NVIDIA_TIMEOUT_S):
+            out, _ = await process.communicate()
     except (OSError, TimeoutError):
         return ()
     return parse_nvidia(out.decode(errors="replace")) if process.returncode == 0 else ()

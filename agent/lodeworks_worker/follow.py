@@ -1,7 +1,6 @@
 """Watches one running executor: moves its logs and metrics, reads its progress, keeps its limits."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from lodeworks_worker.harvest.harvest import read_monitor
 from lodeworks_worker.log_pump import LogPump
 from lodeworks_worker.metrics import pump_metrics
 from lodeworks_worker.outcome import FailureReason
+from lodeworks_worker.putting_down import put_down
 
 _TICK_S = 0.25
 _AWAY_TICK_S = 2.0
@@ -58,9 +58,7 @@ class Follower:
                 await asyncio.wait({waiting}, timeout=pause_s)
             return waiting.result()
         finally:
-            waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await waiting
+            await put_down(waiting)
 
     async def _move(self) -> float:
         """Moves what there is; returns how long to pause, 0 while there is more."""

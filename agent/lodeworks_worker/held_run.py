@@ -38,6 +38,7 @@ from lodeworks_worker.journal import Entry, Journal, RunPhase
 from lodeworks_worker.log_pump import LogPump
 from lodeworks_worker.metrics import pump_metrics
 from lodeworks_worker.outcome import FailureReason, Judgement, Outcome, OutcomeState, Output
+from lodeworks_worker.putting_down import in_thread, put_down
 from lodeworks_worker.settle import judge
 from lodeworks_worker.staging.stage import Stager
 from lodeworks_worker.yielded import send_outputs
@@ -135,7 +136,7 @@ class HeldRun:
             self._kit.log.warning("run %s is not removed: %s", self.grant.name, error)
         await self._kit.journal.forget(self._entry)
         self._kit.cache.release(self.grant.name)
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await in_thread(_removed, self._folder)
         self._kit.changed()
 
     async def _step(self) -> bool:
@@ -199,9 +200,7 @@ class HeldRun:
             self._say(str(error))
             ended = None
         finally:
-            stopper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await stopper
+            await put_down(stopper)
         if ended is not None:
             self._say(f"ended with code {ended.code}, signal {ended.signal}")
         await self._save(phase=RunPhase.EXITED, exit=ended, ended_at=self._kit.clock())
@@ -327,6 +326,10 @@ class HeldRun:
             self._kit.changed()
 
 
+def _removed(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 async def _unless(ordered: asyncio.Event, work: Any) -> bool:
     """Does the work unless something is ordered first; says whether it was done."""
     working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(ordered.wait())
@@ -337,7 +340,4 @@ async def _unless(ordered: asyncio.Event, work: Any) -> bool:
             return True
         return False
     finally:
-        for future in (working, waiting):
-            future.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await future
+        await put_down(working, waiting)

@@ -5,7 +5,6 @@ before the driver is asked to start, an outcome with its request id before it is
 after the controller has answered. Whatever happens between two of these is repeated, and may be repeated.
 """
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import TypeVar
 from lodeworks_worker.drivers.base import Exit, RunHandle
 from lodeworks_worker.grant import Grant
 from lodeworks_worker.outcome import FailureReason, Judgement, Outcome
+from lodeworks_worker.putting_down import in_thread
 from lodeworks_worker.stored import from_plain, to_plain
 
 _T = TypeVar("_T")
@@ -121,7 +121,7 @@ class Journal:
         return [from_plain(Entry, json.loads(body)) for body in await self._do(read)]
 
     async def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._opened()))
+        return await in_thread(lambda: work(self._opened()), threads=self._thread)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -1,7 +1,6 @@
 """The runs that this worker holds, each driven by a task of its own."""
 
 import asyncio
-import contextlib
 import shutil
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from lodeworks_worker.grant import Grant
 from lodeworks_worker.held_run import HeldRun, Kit
 from lodeworks_worker.journal import Entry, RunPhase
 from lodeworks_worker.outcome import FailureReason
+from lodeworks_worker.putting_down import in_thread, put_down
 
 _Key = tuple[str, int]
 
@@ -37,7 +37,7 @@ class Runs:
                     await driver.remove(stray)
             except WorkerError as error:
                 self._kit.log.warning("strays are left for later: %s", error)
-        await asyncio.to_thread(self._sweep, {entry.grant.name for entry in entries})
+        await in_thread(self._sweep, {entry.grant.name for entry in entries})
         for entry in entries:
             self._kit.log.info("run %s is taken up, %s", entry.grant.name, entry.phase.value)
             self._begin(entry)
@@ -86,9 +86,7 @@ class Runs:
         task, run = self._tasks.pop(key, None), self._runs.pop(key, None)
         if task is None or run is None:
             return
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
+        await put_down(task)
         await run.drop()
 
     async def drop_task(self, task_id: str) -> None:
@@ -98,10 +96,9 @@ class Runs:
 
     async def close(self) -> None:
         """Lets go of the runs: they live on, and the next start of the worker takes them up."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        tasks = list(self._tasks.values())
         self._tasks.clear()
+        await put_down(*tasks)
 
     def _begin(self, entry: Entry) -> None:
         key = (entry.grant.task_id, entry.grant.lease_epoch)

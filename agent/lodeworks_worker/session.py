@@ -168,8 +168,10 @@ class Conversation:
                         await self._runs.cancel(answer.task_id, answer.lease_epoch)
 
             await self._persistently(tell)
+            # Not wait_for: before Python 3.12 it can swallow a cancellation.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nudge.wait(), opened.report_interval_s)
+                async with asyncio.timeout(opened.report_interval_s):
+                    await self._nudge.wait()
 
     async def _persistently(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Repeats a call while the controller does not answer; all of them are safe to repeat."""

@@ -31,6 +31,7 @@ from lodeworks_worker.errors import ConfigError, EnrolmentError
 from lodeworks_worker.executors import Executors
 from lodeworks_worker.held_run import Kit
 from lodeworks_worker.journal import Journal
+from lodeworks_worker.putting_down import put_down
 from lodeworks_worker.runs import Runs
 from lodeworks_worker.session import Conversation, OpenSession
 from lodeworks_worker.wire import GrpcControlPlane
@@ -228,10 +229,7 @@ async def work(config: Config, *, log: logging.Logger) -> None:
             # A fresh certificate needs a fresh channel: runs are let go of and taken up as after a restart.
             identity = renewal.result()
         finally:
-            for future in (working, renewal):
-                future.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await future
+            await put_down(working, renewal)
             await channel.close()
 
 

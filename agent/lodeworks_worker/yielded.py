@@ -1,6 +1,5 @@
 """Brings the outputs of an ended run to the controller."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from lodeworks_worker.grant import Grant
 from lodeworks_worker.harvest.found import Found
 from lodeworks_worker.harvest.harvest import harvest
 from lodeworks_worker.outcome import FailureReason, Judgement, OutcomeState, Output
+from lodeworks_worker.putting_down import in_thread
 
 _BATCH = 1000
 
@@ -30,7 +30,7 @@ async def send_outputs(
     candidates = await _candidates(grant, cache=cache, transfer=transfer, scope=scope) if complete else None
     try:
         try:
-            found = await asyncio.to_thread(harvest, grant, folder=folder, candidates=candidates, complete=complete)
+            found = await in_thread(harvest, grant, folder=folder, candidates=candidates, complete=complete)
         except OutputError as error:
             judgement = _bad_output(error)
             found = await _partial(grant, folder)
@@ -39,7 +39,7 @@ async def send_outputs(
     outputs: list[Output] = []
     for start in range(0, len(found), _BATCH):
         batch = found[start : start + _BATCH]
-        files = await asyncio.to_thread(_named, batch)
+        files = await in_thread(_named, batch)
         await transfer.send(scope, files)
         outputs += [
             Output(role=one.role, digest=file.digest, size_bytes=file.size_bytes)
@@ -51,7 +51,7 @@ async def send_outputs(
 
 async def _partial(grant: Grant, folder: Path) -> list[Found]:
     try:
-        return await asyncio.to_thread(harvest, grant, folder=folder, candidates=None, complete=False)
+        return await in_thread(harvest, grant, folder=folder, candidates=None, complete=False)
     except OutputError:
         return []
 

@@ -18,6 +18,7 @@ from docker.models.containers import Container
 from lodeworks_worker.drivers.base import HANDLE_VERSION, Capabilities, Exit, Launch, LogPart, RunHandle
 from lodeworks_worker.errors import DriverError, LaunchError, RunLostError
 from lodeworks_worker.outcome import FailureReason
+from lodeworks_worker.putting_down import in_thread
 
 _T = TypeVar("_T")
 _LABEL_TASK = "lodeworks.task"
@@ -110,7 +111,7 @@ class DockerDriver:
             return LogPart(data=b"", next_offset=offset)
         path = Path(told["LogPath"])
         if os.access(path, os.R_OK):
-            return await asyncio.to_thread(_read_json_file, path, offset)
+            return await in_thread(_read_json_file, path, offset)
         data = await self._ask(lambda client: client.containers.get(_id(handle)).logs(stdout=True, stderr=True))
         part = bytes(data)[offset : offset + _LOG_PART_BYTES]
         return LogPart(data=part, next_offset=offset + len(part))

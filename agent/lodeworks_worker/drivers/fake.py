@@ -1,8 +1,10 @@
 """A driver that runs nothing and behaves as it is told: for loads of thousands of workers, and for tests."""
 
 import asyncio
+import contextlib
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from signal import SIGKILL, SIGTERM
 from lodeworks_worker.drivers.base import HANDLE_VERSION, Capabilities, Exit, Launch, LogPart, RunHandle, run_name
 from lodeworks_worker.drivers.shim import read_json, write_json
 from lodeworks_worker.errors import LaunchError, RunLostError
+from lodeworks_worker.putting_down import in_thread
 
 _MARK = "fake.json"
 _TICK_S = 0.01
@@ -64,7 +67,7 @@ class FakeDriver:
             script = self._script(launch)
             if script.refuses is not None:
                 raise LaunchError(script.refuses)
-            await asyncio.to_thread(_perform, launch, script, self._clock())
+            await in_thread(_perform, launch, script, self._clock())
         return _handle(launch.task_id, launch.lease_epoch, launch.folder)
 
     async def recover(self, handle: RunHandle) -> None:
@@ -148,7 +151,12 @@ def _perform(launch: Launch, script: FakeScript, now: float) -> None:
         "log": "".join(f"{line}\n" for line in script.log_lines),
     }
     launch.folder.mkdir(parents=True, exist_ok=True)
-    write_json(str(launch.folder / _MARK), told)
+    mark = launch.folder / _MARK
+    begun = launch.folder / f"{_MARK}.{uuid.uuid4().hex}"
+    write_json(str(begun), told)
+    with contextlib.suppress(FileExistsError):  # another start was faster: then that one is the run
+        mark.hardlink_to(begun)
+    begun.unlink()
 
 
 def _handle(task_id: str, lease_epoch: int, folder: Path) -> RunHandle:

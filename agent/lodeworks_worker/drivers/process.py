@@ -12,6 +12,7 @@ from lodeworks_worker.drivers import shim
 from lodeworks_worker.drivers.base import HANDLE_VERSION, Capabilities, Exit, Launch, LogPart, RunHandle, run_name
 from lodeworks_worker.drivers.mounts import private_mounts_command
 from lodeworks_worker.errors import LaunchError, RunLostError
+from lodeworks_worker.putting_down import in_thread
 
 _LOG_PART_BYTES = 1 << 20
 _SHIM_MARGIN_S = 5.0
@@ -41,7 +42,7 @@ class ProcessDriver:
         if not launch.command:
             raise LaunchError("the process driver runs programs, not images; give this worker a docker engine")
         state = launch.folder / _STATE_DIR
-        await asyncio.to_thread(_prepare, launch, state, self._environment)
+        await in_thread(_prepare, launch, state, self._environment)
         process = await asyncio.create_subprocess_exec(
             self._python,
             "-I",
@@ -80,7 +81,7 @@ class ProcessDriver:
 
     async def logs(self, handle: RunHandle, *, offset: int) -> LogPart:
         """Reads the run's output file from an offset."""
-        data = await asyncio.to_thread(_read_from, _state_dir(handle) / "output.log", offset)
+        data = await in_thread(_read_from, _state_dir(handle) / "output.log", offset)
         return LogPart(data=data, next_offset=offset + len(data))
 
     async def stop(self, handle: RunHandle, *, grace_s: float) -> None:
@@ -88,12 +89,13 @@ class ProcessDriver:
         state = _state_dir(handle)
         if not state.is_dir():
             return
-        await asyncio.to_thread(shim.write_json, str(state / "stop.json"), {"grace_s": grace_s})
+        await in_thread(shim.write_json, str(state / "stop.json"), {"grace_s": grace_s})
         who = shim.read_json(str(state / "shim.json"))
         if who is None or not _send(who, signal.SIGTERM):
             return
         try:
-            await asyncio.wait_for(self.wait(handle), grace_s + _SHIM_MARGIN_S)
+            async with asyncio.timeout(grace_s + _SHIM_MARGIN_S):
+                await self.wait(handle)
         except RunLostError:
             return
         except TimeoutError:
@@ -106,7 +108,7 @@ class ProcessDriver:
 
     async def found(self) -> Sequence[RunHandle]:
         """Lists the folders that a shim was started in."""
-        return await asyncio.to_thread(self._scan)
+        return await in_thread(self._scan)
 
     def _scan(self) -> list[RunHandle]:
         found = []

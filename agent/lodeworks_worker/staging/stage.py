@@ -1,6 +1,5 @@
 """Makes /in and /out of a run: fetch, lay out, render; appears by one rename, so that it is whole or not there."""
 
-import asyncio
 import contextlib
 import shutil
 import tarfile
@@ -24,6 +23,7 @@ from lodeworks_worker.cache import Cache
 from lodeworks_worker.control_plane import BlobTransfer, Scope
 from lodeworks_worker.errors import InputError
 from lodeworks_worker.grant import Grant, Input
+from lodeworks_worker.putting_down import in_thread
 from lodeworks_worker.staging import plan
 from lodeworks_worker.staging.annotations import AnnotationWriter, annotation_writer
 from lodeworks_worker.staging.pictures import asset_name, place_picture, scaled
@@ -48,15 +48,15 @@ class Stager:
             BlobError: A blob did not arrive.
         """
         making = roots.folder / "in.making"
-        await asyncio.to_thread(_fresh, roots.folder, making)
+        await in_thread(_fresh, roots.folder, making)
         scope = Scope(grant.task_id, grant.lease_epoch)
         try:
             files = {one.digest: one.size_bytes for one in grant.run.inputs}
             await self.cache.ensure(files, owner=grant.name, scope=scope, transfer=self.transfer)
             run = _Staging(grant=grant, roots=roots, making=making, read_only_in=read_only_in, cache=self.cache)
-            await asyncio.to_thread(run.lay_out)
+            await in_thread(run.lay_out)
             await self._place_views(run, scope)
-            await asyncio.to_thread(run.finish)
+            await in_thread(run.finish)
         except FormatError as error:
             raise InputError(str(error)) from error
         finally:
@@ -64,14 +64,14 @@ class Stager:
 
     async def _place_views(self, run: "_Staging", scope: Scope) -> None:
         for view in plan.views(run.grant):
-            pictures = await asyncio.to_thread(run.pictures_of, view)
+            pictures = await in_thread(run.pictures_of, view)
             number = 0
-            while batch := await asyncio.to_thread(lambda: list(islice(pictures, _BATCH))):  # noqa: B023 - awaited here
+            while batch := await in_thread(lambda: list(islice(pictures, _BATCH))):  # noqa: B023 - awaited here
                 owner = f"{run.grant.name}/{view.role}/{number}"
                 wanted = {one.upright_digest: 0 if one.derived_digest else one.size_bytes for one in batch}
                 try:
                     await self.cache.ensure(wanted, owner=owner, scope=scope, transfer=self.transfer)
-                    await asyncio.to_thread(run.place_pictures, view.role, batch)
+                    await in_thread(run.place_pictures, view.role, batch)
                 finally:
                     self.cache.release(owner)
                 number += 1

@@ -165,7 +165,7 @@ async def test_a_program_sees_its_own_folders(cache, transfer, tmp_path):
     assert environment["output"]["root_dir"] == str(made.parent / "out")
     lines = (made / "candidate-index.tsv").read_text().splitlines()
     assert [Path(line).stem for line in lines] == [one.digest for one in pictures]
-    assert all(os.path.isfile(line) for line in lines)  # noqa: PTH113
+    assert all(os.path.isfile(line) for line in lines)  # noqa: ASYNC240, PTH113
     assert (made / "lode" / "options").read_bytes() == b'{"seed":1}'
     assert (made / "lode" / "model" / "best.onnx").read_bytes() == b"onnx"
     assert (made / "lode" / "candidate").stat().st_size == view.size_bytes
