@@ -33,7 +33,7 @@ KNOWN_SETTINGS = frozenset(
     }
 )
 
-_STEPS_WANTED = 760
+_STEPS_WANTED = 860
 _FEWEST_EPOCHS = 12
 _MOST_EPOCHS = 150
 _MOST_THREADS = 8
@@ -64,7 +64,7 @@ class Configuration:
     augmentation: Augmentation
 
     def epochs_for(self, pictures: int) -> int:
-        """Returns the number of epochs: as set, else as many as make about 760 batches, from 12 to 150."""
+        """Returns the number of epochs: as set, else as many as make about 860 batches, from 12 to 150."""
         if self.epochs is not None:
             return self.epochs
         wanted = math.ceil(_STEPS_WANTED * self.batch_size / max(1, pictures))

@@ -23,7 +23,7 @@ def test_the_template_is_what_nothing_set_means():
     assert read_configuration(Settings(template)) == _read()
 
 
-@pytest.mark.parametrize(("pictures", "epochs"), [(1, 150), (60, 102), (234, 26), (292, 21), (5000, 12)])
+@pytest.mark.parametrize(("pictures", "epochs"), [(1, 150), (60, 115), (234, 30), (292, 24), (5000, 12)])
 def test_epochs_follow_the_number_of_pictures(pictures, epochs):
     assert _read().epochs_for(pictures) == epochs
     assert _read(epochs=3).epochs_for(pictures) == 3
