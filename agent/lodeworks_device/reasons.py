@@ -1,0 +1,26 @@
+"""Why an algorithm did not become what was wanted: a closed list, stable for programs."""
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """One reason of a refusal."""
+
+    DISK_FULL = "DISK_FULL"
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
+    SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    EXPIRED = "EXPIRED"
+    FOREIGN = "FOREIGN"
+    NOT_RELEASED = "NOT_RELEASED"
+    INCOMPATIBLE = "INCOMPATIBLE"
+    PACKAGE_INVALID = "PACKAGE_INVALID"
+    FETCH_REFUSED = "FETCH_REFUSED"
+    START_TIMEOUT = "START_TIMEOUT"
+    START_FAILED = "START_FAILED"
+    CRASHED = "CRASHED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    GATE_ACCURACY = "GATE_ACCURACY"
+    GATE_LATENCY = "GATE_LATENCY"
+    GATE_FAILED = "GATE_FAILED"
+    LOOP = "LOOP"
+    INTERNAL = "INTERNAL"
