@@ -3,8 +3,9 @@
 ExecutorError
 ├── BadSettingError     a setting is missing, of the wrong type or out of range
 ├── BadDatasetError     an index, a picture or an annotation cannot be used
-├── BadModelError       a model file cannot be read or does not fit
-└── StopRequestedError  the platform asked the executor to end
+└── BadModelError       a model file cannot be read or does not fit
+
+StopRequestedError stands apart, as KeyboardInterrupt does: no `except Exception` on the way out may swallow it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class BadModelError(ExecutorError):
         super().__init__(message, code=ErrorCode.MODEL)
 
 
-class StopRequestedError(ExecutorError):
+class StopRequestedError(BaseException):
     """Raised in the main thread when the platform sends SIGTERM."""
 
     def __init__(self) -> None:
