@@ -185,10 +185,18 @@ class DatasetService:
         statistics = content.statistics
         chosen = selection.apply(table.class_map)
         shown = table.names()
-        groups = [[rid for rid, name in shown.items() if name == wanted] for wanted in chosen]
+        raw = statistics.raw
+        groups = [[rid for rid, name in shown.items() if name == wanted and rid in raw] for wanted in chosen]
+        everything = [rid for rid in shown if rid in raw]
+        # What one raw class alone means is counted already; only names that came together are looked for.
+        asked = [group for group in (*groups, everything) if len(group) > 1]
         manifest = await load_manifest(self._blobs, content.manifest_digest)
-        *pictures, positive = await self._segments.positives(manifest, [*groups, list(shown)])
-        boxes = {rid: count.boxes for rid, count in statistics.raw.items()}
+        counted = iter(await self._segments.positives(manifest, asked) if asked else ())
+        *pictures, positive = [
+            next(counted) if len(group) > 1 else sum(raw[rid].pictures for rid in group)
+            for group in (*groups, everything)
+        ]
+        boxes = {rid: count.boxes for rid, count in raw.items()}
         return Figures(
             pictures=statistics.pictures,
             annotated=statistics.annotated,

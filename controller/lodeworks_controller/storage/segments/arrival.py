@@ -1,22 +1,24 @@
-"""Exchange forms become segments: digests become aids, names become rids, every list of boxes a record."""
+"""Exchange forms become segments: digests become aids, names become rids, every list of boxes a record.
+
+New pictures and all records are numbered in the order of the exchange form, so that everything but the members can be
+written as it is read, in flat memory.
+"""
 # ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
-from lodeworks_formats.segments import ASSETS_SCHEMA, BOXES_SCHEMA
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from lodeworks_formats.segments import ASSETS_SCHEMA, BOXES_SCHEMA, COUNTS_SCHEMA, read_picture_batches
+from numpy.typing import NDArray
 
-from lodeworks_controller.domain.manifest import (
-    ASSETS,
-    BOXES,
-    COUNTS,
-    MEMBERS,
-    PROVENANCE,
-    RECORDS,
-    Statistics,
-    covering,
-)
+from lodeworks_controller.domain.manifest import ASSETS, BOXES, COUNTS, MEMBERS, PROVENANCE, RECORDS, covering
 from lodeworks_controller.storage.segments.assembly import SPLIT_TAG
 from lodeworks_controller.storage.segments.job_types import (
     Arrival,
@@ -27,134 +29,212 @@ from lodeworks_controller.storage.segments.job_types import (
     Source,
     Written,
 )
-from lodeworks_controller.storage.segments.session import files_sql, open_session, table
-from lodeworks_controller.storage.segments.statistics import bounds, statistics_of
+from lodeworks_controller.storage.segments.session import files_sql, open_session, show
+from lodeworks_controller.storage.segments.statistics import ids_of, statistics_of
 from lodeworks_controller.storage.segments.written import Writer
 
-_BOXES_PER_SEGMENT = 2_000_000
-_BATCH = 65_536
-_VALUES = ", ".join(f"b.{field.name} AS {field.name}" for field in BOXES_SCHEMA if field.name not in ("rec", "rid"))
+_ROWS_PER_SEGMENT = 1_000_000
+_NONE = -1
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """What each picture of an exchange form is called, by its place there; -1 = has none."""
+
+    aids: Ids
+    fresh: NDArray[np.bool_]
+    recs: Ids
+    predicted_recs: Ids
 
 
 def arrive(job: ArriveJob) -> Arrival:
     """Runs an ArriveJob; the same job writes the same bytes."""
-    writer = Writer(Path(job.folder))
-    with open_session(job.limits) as session:
-        fresh = _number_assets(session, job, writer)
-        known = _shared_assets(session, job)
-        provenance = writer.write(PROVENANCE, table(session, _PROVENANCE_SQL))
-        members = table(session, _MEMBERS_SQL)
-        written = [*fresh, provenance, writer.write(MEMBERS, members)]
-        written += _write_records(session, "boxes", writer)
-        predictions = _predictions(session, writer)
-    sources = (_source(written), Source(known))
-    version = Outcome(tuple(written), tuple(s.ref for s in known), statistics_of(members, sources=sources))
+    exchange, writer = Path(job.exchange), Writer(Path(job.folder))
+    numbers = _number(job)
+    members = _members(exchange, numbers)
+    written = [
+        *writer.write_parts(ASSETS, _assets(exchange, numbers), rows=_ROWS_PER_SEGMENT),
+        *_provenance(exchange, numbers, job, writer),
+        writer.write(MEMBERS, members),
+        *_records(exchange, "boxes", numbers.recs, job.rids, writer),
+    ]
+    known = _shared_assets(job, numbers)
+    statistics = statistics_of(members, sources=(_source(written), Source(known)))
+    version = Outcome(tuple(written), tuple(segment.ref for segment in known), statistics)
+    predictions = None
+    if (numbers.predicted_recs != _NONE).any():
+        predictions = _prediction_set(exchange, numbers.aids, numbers.predicted_recs, job.rids, writer)
     return Arrival(version, predictions)
-
-
-def _number_assets(session: duckdb.DuckDBPyConnection, job: ArriveJob, writer: Writer) -> list[Written]:
-    """Makes the view ``placed``: the exchange form with aids and records. Returns the segment of new assets."""
-    session.execute(f"CREATE TEMP VIEW x AS SELECT * FROM {files_sql([job.exchange], numbered=True)}")
-    paths = [segment.path for segment in job.assets]
-    assets = files_sql(paths) if paths else "(SELECT 0::BIGINT AS aid, ''::BLOB AS digest WHERE false)"
-    session.execute(
-        "CREATE TEMP TABLE numbered AS"
-        f" WITH known AS (SELECT aid, digest FROM {assets} WHERE digest IN (SELECT digest FROM x)),"
-        " flat AS (SELECT x.file_row_number AS place, x.digest, known.aid AS old, x.boxes IS NOT NULL AS annotated,"
-        "  x.predictions IS NOT NULL AS predicted FROM x LEFT JOIN known ON known.digest = x.digest),"
-        " given AS (SELECT *, coalesce(old, "
-        f"  {job.first_aid} - 1 + row_number() OVER (PARTITION BY old IS NULL ORDER BY digest)) AS aid FROM flat)"
-        " SELECT place, aid, old IS NULL AS fresh,"
-        f" CASE WHEN annotated THEN {job.first_rec} - 1 + row_number() OVER (PARTITION BY annotated ORDER BY aid) END"
-        "  AS rec,"
-        f" CASE WHEN predicted THEN {job.first_rec} - 1 + (SELECT count(*) FROM flat WHERE annotated)"
-        "  + row_number() OVER (PARTITION BY predicted ORDER BY aid) END AS predicted_rec"
-        " FROM given"
-    )
-    session.execute("CREATE TEMP VIEW placed AS SELECT * FROM numbered n JOIN x ON x.file_row_number = n.place")
-    names = pa.array([job.source]), pa.array([job.import_id])
-    session.register("origin", pa.table({"source": names[0], "import_id": names[1]}))
-    classes = {"name": pa.array(list(job.rids), pa.string()), "rid": pa.array(list(job.rids.values()), pa.int64())}
-    session.register("classes", pa.table(classes))
-    columns = ", ".join("extension AS format" if name == "format" else name for name in ASSETS_SCHEMA.names)
-    rows = table(session, f"SELECT {columns} FROM placed WHERE fresh ORDER BY aid")
-    return [writer.write(ASSETS, rows)] if rows.num_rows else []
-
-
-_PROVENANCE_SQL = """
-SELECT DISTINCT aid, name, source, import_id FROM (SELECT aid, unnest(names) AS name FROM placed), origin
-ORDER BY aid, name
-"""
-_MEMBERS_SQL = f"""
-SELECT aid, rec,
-       list_sort(list_distinct(list_concat(tags, CASE WHEN split IS NULL THEN [] ELSE ['{SPLIT_TAG}' || split] END)))
-           AS tags
-FROM placed ORDER BY aid
-"""
-
-
-def _shared_assets(session: duckdb.DuckDBPyConnection, job: ArriveJob) -> tuple[Located, ...]:
-    aids = table(session, "SELECT aid FROM numbered WHERE NOT fresh ORDER BY aid").column("aid")
-    span = bounds(aids)
-    if span is None:
-        return ()
-    wanted = {ref.digest for ref in covering((s.ref for s in job.assets), low=span[0], high=span[1])}
-    return tuple(segment for segment in job.assets if segment.ref.digest in wanted)
-
-
-def _write_records(session: duckdb.DuckDBPyConnection, column: str, writer: Writer) -> list[Written]:
-    """Writes boxes and counts of one column, record by record; sorting may spill, memory stays flat."""
-    rec = "rec" if column == "boxes" else "predicted_rec"
-    unnested = (
-        f"SELECT {rec} AS rec, unnest({column}) AS b, generate_subscripts({column}, 1) AS place"
-        f" FROM placed WHERE {rec} IS NOT NULL"
-    )
-    boxes = session.sql(
-        f"SELECT rec, rid, {_VALUES} FROM ({unnested}) JOIN classes ON classes.name = b.class_name ORDER BY rec, place"
-    ).to_arrow_reader(_BATCH)
-    written = list(writer.write_parts(BOXES, boxes, rows=_BOXES_PER_SEGMENT))
-    counts = session.sql(
-        f"SELECT rec, rid, count(*) AS n FROM ({unnested}) JOIN classes ON classes.name = b.class_name"
-        " GROUP BY rec, rid ORDER BY rec, rid"
-    ).to_arrow_reader(_BATCH)
-    return [*written, *writer.write_parts(COUNTS, counts, rows=_BOXES_PER_SEGMENT)]
-
-
-def _predictions(session: duckdb.DuckDBPyConnection, writer: Writer) -> Outcome | None:
-    records = table(
-        session, "SELECT aid, predicted_rec AS rec FROM numbered WHERE predicted_rec IS NOT NULL ORDER BY aid"
-    )
-    if not records.num_rows:
-        return None
-    written = [writer.write(RECORDS, records), *_write_records(session, "predictions", writer)]
-    return Outcome(tuple(written), (), statistics_of(records, sources=(_source(written),)))
-
-
-def _source(written: list[Written]) -> Source:
-    return Source(tuple(Located(part.ref, part.path) for part in written))
 
 
 def arrive_predictions(job: PredictJob) -> Outcome:
     """Runs a PredictJob; pictures that are not in the version, or that were not predicted, are left out."""
-    writer = Writer(Path(job.folder))
+    exchange = Path(job.exchange)
+    predicted = _present(exchange, "predictions")
+    aids = np.full(len(predicted), _NONE, dtype=np.int64)
     with open_session(job.limits) as session:
-        session.execute(f"CREATE TEMP VIEW x AS SELECT * FROM {files_sql([job.exchange], numbered=True)}")
         for kind in (MEMBERS, ASSETS):
-            paths = [segment.path for segment in job.version.of_kind(kind)]
-            session.execute(f"CREATE TEMP VIEW {kind} AS SELECT * FROM {files_sql(paths)}")
-        session.execute(
-            "CREATE TEMP TABLE numbered AS SELECT x.file_row_number AS place, a.aid,"
-            f" {job.first_rec} - 1 + row_number() OVER (ORDER BY a.aid) AS predicted_rec FROM x"
-            " JOIN assets a ON a.digest = x.digest WHERE x.predictions IS NOT NULL"
-            " AND a.aid IN (SELECT aid FROM members)"
-        )
-        session.execute("CREATE TEMP VIEW placed AS SELECT * FROM numbered n JOIN x ON x.file_row_number = n.place")
-        classes = {"name": pa.array(list(job.rids), pa.string()), "rid": pa.array(list(job.rids.values()), pa.int64())}
-        session.register("classes", pa.table(classes))
-        found = _predictions(session, writer)
-    if found is not None:
-        return found
-    empty = Writer(Path(job.folder)).write(
-        RECORDS, pa.table({"aid": pa.array([], "int64"), "rec": pa.array([], "int64")})
+            show(session, kind, job.version.of_kind(kind), kind=kind)
+        _look_up(session, job.exchange, "SELECT aid, digest FROM assets WHERE aid IN (SELECT aid FROM members)", aids)
+    recs = _count_up(predicted & (aids != _NONE), first=job.first_rec)
+    return _prediction_set(exchange, aids, recs, job.rids, Writer(Path(job.folder)))
+
+
+def _number(job: ArriveJob) -> _Numbers:
+    exchange = Path(job.exchange)
+    annotated, predicted = _present(exchange, "boxes"), _present(exchange, "predictions")
+    aids = np.full(len(annotated), _NONE, dtype=np.int64)
+    if job.assets:
+        files = files_sql([segment.path for segment in job.assets])
+        with open_session(job.limits) as session:
+            _look_up(session, job.exchange, f"SELECT aid, digest FROM {files}", aids)
+    fresh = aids == _NONE
+    aids = np.where(fresh, _count_up(fresh, first=job.first_aid), aids)
+    recs = _count_up(annotated, first=job.first_rec)
+    after = job.first_rec + int(annotated.sum())
+    return _Numbers(aids, fresh, recs, _count_up(predicted, first=after))
+
+
+def _present(exchange: Path, column: str) -> NDArray[np.bool_]:
+    """Returns which pictures have a list, an empty one too; reads only one column of it."""
+    leaf = f"{column}.list.element.difficult"
+    with pq.ParquetFile(exchange) as file:
+        parts = [batch.column(0).is_valid() for batch in file.iter_batches(columns=[leaf])]
+    found = [part.to_numpy(zero_copy_only=False) for part in parts]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.bool_)
+
+
+def _look_up(session: duckdb.DuckDBPyConnection, exchange: str, assets: str, aids: Ids) -> None:
+    """Writes the aids of known pictures to their places."""
+    found = session.sql(
+        f"SELECT x.file_row_number AS place, a.aid FROM ({assets}) a"
+        f" JOIN {files_sql([exchange], numbered=True)} x ON x.digest = a.digest"
+    ).to_arrow_reader()
+    for batch in found:
+        aids[ids_of(batch.column(0))] = ids_of(batch.column(1))
+
+
+def _count_up(where: NDArray[np.bool_], *, first: int) -> Ids:
+    """Returns first, first + 1, … where it is true, and -1 elsewhere."""
+    return np.where(where, first - 1 + np.cumsum(where, dtype=np.int64), _NONE)
+
+
+def _slices(exchange: Path) -> Iterator[tuple[int, Any]]:
+    """Yields batches of the exchange form with the place of their first picture."""
+    place = 0
+    for batch in read_picture_batches(exchange):
+        yield place, batch
+        place += batch.num_rows
+
+
+def _assets(exchange: Path, numbers: _Numbers) -> Iterator[Any]:
+    for place, batch in _slices(exchange):
+        fresh = numbers.fresh[place : place + batch.num_rows]
+        if not fresh.any():
+            continue
+        aids = pa.array(numbers.aids[place : place + batch.num_rows])
+        columns = {"aid": aids, "format": batch.column("extension")}
+        table = pa.table([columns.get(name, _column(batch, name)) for name in ASSETS_SCHEMA.names], ASSETS_SCHEMA.names)
+        yield table.filter(pa.array(fresh))
+
+
+def _column(batch: Any, name: str) -> Any:
+    return batch.column(name) if name in batch.schema.names else None
+
+
+def _provenance(exchange: Path, numbers: _Numbers, job: ArriveJob, writer: Writer) -> list[Written]:
+    """Writes the names of new pictures as they come; those of known ones, whose aids are out of order, apart."""
+    known: list[Any] = []
+    fresh = writer.write_parts(PROVENANCE, _fresh_names(exchange, numbers, job, known), rows=_ROWS_PER_SEGMENT)
+    rest = pa.concat_tables(known).sort_by([("aid", "ascending"), ("name", "ascending")]) if known else None
+    return [*fresh, *([] if rest is None else [writer.write(PROVENANCE, rest)])]
+
+
+def _fresh_names(exchange: Path, numbers: _Numbers, job: ArriveJob, known: list[Any]) -> Iterator[Any]:
+    for place, batch in _slices(exchange):
+        names = batch.column("names")
+        lengths = names.value_lengths().fill_null(0).to_numpy()
+        here = slice(place, place + batch.num_rows)
+        rows = pa.table({"aid": np.repeat(numbers.aids[here], lengths), "name": names.flatten()})
+        rows = rows.group_by(["aid", "name"]).aggregate([]).sort_by([("aid", "ascending"), ("name", "ascending")])
+        origin = {"source": pa.repeat(job.source, rows.num_rows), "import_id": pa.repeat(job.import_id, rows.num_rows)}
+        for name, column in origin.items():
+            rows = rows.append_column(name, column)
+        new = pc.greater_equal(rows.column("aid"), job.first_aid) if numbers.fresh.any() else pc.is_null(rows.column(0))
+        yield rows.filter(new)
+        if not numbers.fresh[here].all():
+            known.append(rows.filter(pc.invert(new)))
+
+
+def _members(exchange: Path, numbers: _Numbers) -> Any:
+    given = pq.read_table(exchange, columns=["tags", "split"])
+    table = pa.table(
+        {
+            "aid": numbers.aids,
+            "rec": pa.array(numbers.recs, mask=numbers.recs == _NONE),
+            "tags": _tags(given.column("tags").combine_chunks(), given.column("split").combine_chunks()),
+        }
     )
-    return Outcome((empty,), (), Statistics())
+    return table.sort_by("aid")
+
+
+def _tags(tags: Any, splits: Any) -> Any:
+    """Returns tags with the split among them, each once, in order."""
+    if splits.null_count == len(splits) and not len(tags.flatten()):
+        return tags
+    rows = zip(tags.to_pylist(), splits.to_pylist(), strict=True)
+    merged = [sorted({*row, *([] if split is None else [SPLIT_TAG + split])}) for row, split in rows]
+    return pa.array(merged, pa.list_(pa.string()))
+
+
+def _shared_assets(job: ArriveJob, numbers: _Numbers) -> tuple[Located, ...]:
+    known = numbers.aids[~numbers.fresh]
+    if not len(known):
+        return ()
+    refs = (segment.ref for segment in job.assets)
+    wanted = {ref.digest for ref in covering(refs, low=int(known.min()), high=int(known.max()))}
+    return tuple(segment for segment in job.assets if segment.ref.digest in wanted)
+
+
+def _records(exchange: Path, column: str, recs: Ids, rids: Mapping[str, int], writer: Writer) -> list[Written]:
+    """Writes boxes and the counts beside them; pictures without a record are left out."""
+    boxes = writer.write_parts(BOXES, _boxes(exchange, column, recs, rids), rows=_ROWS_PER_SEGMENT)
+    counts = writer.write_parts(COUNTS, _counts(boxes), rows=_ROWS_PER_SEGMENT)
+    return [*boxes, *counts]
+
+
+def _boxes(exchange: Path, column: str, recs: Ids, rids: Mapping[str, int]) -> Iterator[Any]:
+    numbered = pa.array(list(rids), pa.string()), np.array(list(rids.values()), dtype=np.int64)
+    for place, batch in _slices(exchange):
+        here = recs[place : place + batch.num_rows]
+        lists = batch.column(column).filter(pa.array(here != _NONE))
+        flat = lists.flatten()
+        if not len(flat):
+            continue
+        lengths = lists.value_lengths().fill_null(0).to_numpy()
+        values = dict(zip([field.name for field in flat.type], flat.flatten(), strict=True))
+        places = pc.index_in(values.pop("class_name"), value_set=numbered[0]).to_numpy()
+        values |= {"rec": np.repeat(here[here != _NONE], lengths), "rid": numbered[1][places]}
+        yield pa.table([values[name] for name in BOXES_SCHEMA.names], BOXES_SCHEMA.names)
+
+
+def _counts(boxes: Sequence[Written]) -> Iterator[Any]:
+    """Yields boxes per record and raw class, from what was just written: records never lie in two segments."""
+    for part in boxes:
+        rows = pq.read_table(part.path, columns=["rec", "rid"], partitioning=None)
+        counted = rows.group_by(["rec", "rid"]).aggregate([([], "count_all")])
+        ordered = counted.sort_by([("rec", "ascending"), ("rid", "ascending")]).rename_columns(["rec", "rid", "n"])
+        yield ordered.cast(COUNTS_SCHEMA)
+
+
+def _prediction_set(exchange: Path, aids: Ids, recs: Ids, rids: Mapping[str, int], writer: Writer) -> Outcome:
+    predicted = recs != _NONE
+    records = pa.table({"aid": aids[predicted], "rec": recs[predicted]}).sort_by("aid")
+    written = [writer.write(RECORDS, records), *_records(exchange, "predictions", recs, rids, writer)]
+    return Outcome(tuple(written), (), statistics_of(records, sources=(_source(written),)))
+
+
+def _source(written: Sequence[Written]) -> Source:
+    return Source(tuple(Located(part.ref, part.path) for part in written))

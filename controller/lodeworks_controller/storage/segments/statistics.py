@@ -69,14 +69,20 @@ def statistics_of(members: Any, *, sources: Sequence[Source]) -> Statistics:
 def positive_pictures(members: Any, *, sources: Sequence[Source], groups: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Returns for each group of raw classes on how many pictures at least one of them is."""
     recs = IdSet(ids_of(members.column("rec")))
-    found: list[list[Ids]] = [[] for _ in groups]
+    wanted = [IdSet(np.array(group, dtype=np.int64)) for group in groups]
+    found = [0] * len(groups)
+    last = [-1] * len(groups)
     for batch in _batches(_unique(sources, COUNTS), columns=["rec", "rid"], within=recs):
         rec, rid = ids_of(batch.column(0)), ids_of(batch.column(1))
         inside = recs.contains(rec)
         rec, rid = rec[inside], rid[inside]
-        for group, hits in zip(groups, found, strict=True):
-            hits.append(np.unique(rec[np.isin(rid, group)]))
-    return tuple(len(np.unique(np.concatenate(hits))) if hits else 0 for hits in found)
+        for place, group in enumerate(wanted):
+            # Counts lie sorted by record: each run of one record is one picture, also across batches.
+            hits = rec[group.contains(rid)]
+            if len(hits):
+                found[place] += int(np.count_nonzero(np.diff(hits, prepend=last[place])))
+                last[place] = int(hits[-1])
+    return tuple(found)
 
 
 def _counts(recs: IdSet, segments: Iterable[Located]) -> Iterable[tuple[int, int, int]]:

@@ -38,26 +38,17 @@ class Writer:
         )
         return Written(ref, str(path))
 
-    def write_parts(self, kind: str, batches: Iterable[Any], *, rows: int) -> tuple[Written, ...]:
-        """Writes batches that come sorted as segments of about so many rows; rows of one id stay together."""
+    def write_parts(self, kind: str, tables: Iterable[Any], *, rows: int) -> tuple[Written, ...]:
+        """Writes tables that come sorted as segments of about so many rows; rows of one table stay together."""
         written: list[Written] = []
         held: list[Any] = []
-        count = 0
-        for batch in batches:
-            held.append(batch)
-            count += batch.num_rows
-            if count >= rows:
-                whole = pa.Table.from_batches(held)
-                cut = _start_of_last_id(whole)
-                if cut:
-                    written.append(self.write(kind, whole.slice(0, cut)))
-                    held, count = whole.slice(cut).combine_chunks().to_batches(), whole.num_rows - cut
-        if count:
-            written.append(self.write(kind, pa.Table.from_batches(held)))
+        for table in tables:
+            if not table.num_rows:
+                continue
+            held.append(table)
+            if sum(part.num_rows for part in held) >= rows:
+                written.append(self.write(kind, pa.concat_tables(held)))
+                held = []
+        if held:
+            written.append(self.write(kind, pa.concat_tables(held)))
         return tuple(written)
-
-
-def _start_of_last_id(rows: Any) -> int:
-    """Returns the row where the last id begins: behind it more rows of the same id may come."""
-    ids = rows.column(0)
-    return int(pc.sum(pc.less(ids, ids[-1])).as_py() or 0)
