@@ -32,6 +32,7 @@ from lodeworks_controller.service.attempt_end import AttemptEnd
 from lodeworks_controller.service.content import ContentService
 from lodeworks_controller.service.device import admit_device
 from lodeworks_controller.service.enrolment import EnrolmentService, Revocations, admit_worker
+from lodeworks_controller.service.figures import FigureService
 from lodeworks_controller.service.finishing import Finishing
 from lodeworks_controller.service.granting import GrantService
 from lodeworks_controller.service.identity import IdentityService
@@ -56,6 +57,7 @@ from lodeworks_controller.transport.enrolment import WorkerEnrolmentServicer
 from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.identity import IdentityServicer, ServerFacts
 from lodeworks_controller.transport.listeners import Register, listen_for_agents, listen_for_people
+from lodeworks_controller.transport.metrics import metrics_page
 from lodeworks_controller.transport.task import TaskServicer
 from lodeworks_controller.transport.worker_admin import WorkerAdministrationServicer
 from lodeworks_controller.transport.worker_agent import WorkerAgentServicer, WorkerLogServicer
@@ -282,7 +284,8 @@ class Controller:
             await agents.stop(grace_s=0)
             raise
         try:
-            async with self.engine.running():
+            measure = FigureService(self.ground.store, terms=self.ground.terms).measure
+            async with self.engine.running(), metrics_page(config.listen_metrics, measure):
                 yield Served(people.port, agents.port, trust.authority.fingerprint)
         finally:
             # Open polls and watches end by themselves; what still runs then has the grace.

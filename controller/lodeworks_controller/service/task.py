@@ -1,6 +1,6 @@
 """Tasks for people and for the other services: submit, look, wait, cancel, retry."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -56,6 +56,10 @@ class TaskRows(Protocol):
 
     async def list(self, which: TaskFilter) -> Sequence[Task]:
         """Returns tasks, newest first."""
+        ...
+
+    async def counts(self) -> Mapping[TaskState, int]:
+        """Returns how many tasks there are in each state that has some."""
         ...
 
     async def parents(self, task_id: str) -> Sequence[str]:

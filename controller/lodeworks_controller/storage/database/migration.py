@@ -10,13 +10,13 @@ from lodeworks_controller.storage.database import unit
 from lodeworks_controller.storage.database.engine import sqlite_engine
 from lodeworks_controller.storage.database.schema import metadata
 
-_FOLDER = Path(__file__).parent / "migrations"
+FOLDER = Path(__file__).parent / "migrations"
 _FILE = re.compile(r"(\d{4})_\w+\.py")
 
 
 def newest_revision() -> str:
     """Returns the revision that this program wants; empty where there are no migrations yet."""
-    found = (_FILE.fullmatch(path.name) for path in (_FOLDER / "versions").glob("*.py"))
+    found = (_FILE.fullmatch(path.name) for path in (FOLDER / "versions").glob("*.py"))
     return max((match[1] for match in found if match), default="")
 
 
@@ -41,7 +41,7 @@ def migrate(path: Path) -> str:
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(_FOLDER))
+    config.set_main_option("script_location", str(FOLDER))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         connection.exec_driver_sql("BEGIN IMMEDIATE")

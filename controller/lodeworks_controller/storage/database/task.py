@@ -1,10 +1,10 @@
 """The tasks in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, or_, select, update
 
 from lodeworks_controller.domain.task.attempt import Attempt
 from lodeworks_controller.domain.task.run import Output, RunSpec
@@ -174,6 +174,11 @@ class SqlTaskRows:
         if which.before_id:
             query = query.where(tasks.c.id < which.before_id)
         return await self._tasks(query)
+
+    async def counts(self) -> Mapping[TaskState, int]:
+        """Returns how many tasks there are in each state that has some."""
+        query = select(tasks.c.state, func.count()).group_by(tasks.c.state)
+        return {TaskState(state): count for state, count in await self._connection.execute(query)}
 
     async def parents(self, task_id: str) -> Sequence[str]:
         """Returns the ids of the tasks that it waits for."""
