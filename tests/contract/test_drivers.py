@@ -23,6 +23,7 @@ from lodeworks_worker.drivers.logged import LoggedDriver
 from lodeworks_worker.drivers.process import ProcessDriver
 from lodeworks_worker.drivers.timed import TimedDriver
 from lodeworks_worker.errors import LaunchError, RunLostError
+from lodeworks_worker.outcome import FailureReason
 
 IMAGE = "lodeworks-test/behaviour:1"
 # A container's first process gets no signal that it has not asked for, so a plain shell there waits for SIGKILL.
@@ -132,6 +133,10 @@ def _why_no_docker() -> str | None:
 
 def _build_image() -> None:
     """Makes a tiny image of this machine's own shell: no registry is asked."""
+    client = docker.from_env()
+    if client.images.list(name=IMAGE):
+        client.close()
+        return
     programs = [shutil.which(name) for name in ("sh", "sleep", "cat")]
     files: set[str] = set()
     for program in programs:
@@ -148,7 +153,6 @@ def _build_image() -> None:
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
-    client = docker.from_env()
     name, tag = IMAGE.split(":")
     changes = ['CMD ["/bin/sh","/in/behaviour.sh"]', "ENV PATH=/bin"]
     client.api.import_image_from_data(buffer.getvalue(), repository=name, tag=tag, changes=changes)
@@ -344,6 +348,33 @@ async def test_an_unknown_run_is_lost(lab):
         shutil.rmtree(lab.root / f"{handle.task_id}-1")
     with pytest.raises(RunLostError):
         await driver.recover(handle)
+
+
+@pytest.mark.docker
+async def test_an_image_is_known_by_its_id_and_a_foreign_one_says_why_not(docker_image, tmp_path):
+    client = docker.from_env()
+    image_id = client.images.get(IMAGE).id
+    client.close()
+    lab = DockerLab(tmp_path)
+    driver = lab.driver()
+    pinned = replace(lab.launch(SPEAKS), image=f"{IMAGE}@{image_id}")
+    handle = await driver.start(pinned)
+    assert (await driver.wait(handle)).succeeded
+    await driver.remove(handle)
+    with pytest.raises(LaunchError, match="cannot be pulled") as caught:
+        await driver.start(replace(lab.launch(SPEAKS), image="127.0.0.1:1/nothing@sha256:" + "0" * 64))
+    assert caught.value.failure is FailureReason.IMAGE_PULL
+
+
+@pytest.mark.docker
+async def test_a_gpu_that_is_not_there_leaves_no_container_behind(docker_image, tmp_path):
+    lab = DockerLab(tmp_path)
+    driver = lab.driver()
+    if (await driver.capabilities()).gpus:
+        pytest.skip("this engine has GPUs to give")
+    with pytest.raises(LaunchError, match="GPU"):
+        await driver.start(replace(lab.launch(SPEAKS), gpus=("GPU-none",)))
+    assert not await driver.found()
 
 
 async def test_a_launch_that_the_driver_cannot_make_is_refused(lab):

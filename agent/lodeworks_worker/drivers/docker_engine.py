@@ -183,11 +183,7 @@ class DockerDriver:
 
     def _create(self, client: docker.DockerClient, launch: Launch) -> str:
         try:
-            container = client.containers.create(str(launch.image), **self._options(launch))
-        except ImageNotFound as error:
-            raise LaunchError(
-                f"image {launch.image} is not on this machine; pull it first", failure=FailureReason.IMAGE_PULL
-            ) from error
+            container = client.containers.create(_present(client, str(launch.image)), **self._options(launch))
         except APIError as error:
             if error.status_code != _CONFLICT:
                 raise LaunchError(f"the docker engine refuses the run: {error.explanation}") from error
@@ -230,6 +226,25 @@ class DockerDriver:
 def engine_at(host: str | None) -> Callable[[], docker.DockerClient]:
     """Returns what connects to an engine; None means the socket of this machine."""
     return docker.from_env if host is None else lambda: docker.DockerClient(base_url=host)
+
+
+def _present(client: docker.DockerClient, image: str) -> str:
+    """Returns the id of an image on this machine, pulling it if need be.
+
+    A digest is that of a registry's manifest, or the id of an image that was built here and never pushed.
+    """
+    _, _, digest = image.partition("@")
+    for name in (image, digest) if digest else (image,):
+        with contextlib.suppress(ImageNotFound):
+            return str(client.images.get(name).id)
+    try:
+        return str(client.images.pull(image).id)
+    except APIError as error:
+        raise LaunchError(
+            f"image {image} is not on this machine and cannot be pulled ({error.explanation}); build it here, "
+            "or check the reference and the login of the engine",
+            failure=FailureReason.IMAGE_PULL,
+        ) from error
 
 
 def _await_named(client: docker.DockerClient, name: str) -> Container:
