@@ -206,6 +206,13 @@ def test_the_shuffle_is_frozen_for_ever():
 FROZEN = [7, 11, 5, 8, 10, 3, 2, 4, 6, 9, 1, 0]
 
 
+@given(st.integers(0, 30), st.integers(0, 2**63 - 1))
+def test_the_first_of_a_shuffle_are_found_without_the_rest(first, seed):
+    aids = np.arange(5, 35)
+
+    assert shuffle(aids, seed=seed, first=first).tolist() == shuffle(aids, seed=seed)[:first].tolist()
+
+
 def test_neighbouring_seeds_draw_unlike_samples():
     aids = np.arange(1, 10_001)
     first, second = (set(shuffle(aids, seed=seed)[:1000].tolist()) for seed in (1, 2))
