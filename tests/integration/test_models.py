@@ -140,6 +140,13 @@ async def test_a_training_that_ended_early_leaves_a_partial_version_never_the_ne
     assert newest.full_name == "cells@2"
 
 
+async def test_a_model_without_a_ready_version_says_what_it_has(world):
+    await world.labelled()
+    await wish(world)
+    with pytest.raises(NotFoundError, match=r"no version that is ready; it has: cells@1 \(creating\)"):
+        await world.part.models.get(world.administrator, PROJECT, "cells")
+
+
 async def test_a_training_without_any_stage_failed(world):
     await world.labelled()
     made = await wish(world)

@@ -15,6 +15,7 @@ from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
 
 _ALL = 10_000
+_SHOWN = 5
 
 
 class ModelRows(Protocol):
@@ -86,8 +87,7 @@ async def find_version(tx: Transaction, project_id: str, text: str) -> tuple[Mod
     if reference.number is None:
         newest = await tx.models.newest(model.id)
         if newest is None:
-            message = f"{model.name} has no version that is ready; see `lode model show {model.name}`"
-            raise NotFoundError("MODEL_NOT_FOUND", message, name=model.name)
+            raise await _none_ready(tx, model)
         return newest, reference.stage
     numbered = await tx.models.numbered(model.id, reference.number)
     if numbered is None:
@@ -107,6 +107,15 @@ async def _by_id(tx: Transaction, project_id: str, version_id: str) -> ModelVers
     except NotFoundError:
         return None
     return version if version.project_id == project_id and version.deleted_at is None else None
+
+
+async def _none_ready(tx: Transaction, model: Model) -> NotFoundError:
+    """Returns the refusal of a model without a READY version; it names those that may be meant by number."""
+    versions = await tx.models.versions(model.id, before_number=None, limit=_SHOWN)
+    there = ", ".join(f"{version.full_name} ({version.state.value})" for version in versions) or "none at all"
+    return NotFoundError(
+        "MODEL_NOT_FOUND", f"{model.name} has no version that is ready; it has: {there}", name=model.name
+    )
 
 
 async def _no_model(tx: Transaction, project_id: str, name: str) -> NotFoundError:
@@ -131,16 +140,12 @@ class ModelService:
             found = await tx.models.list(project_id, hidden=hidden, after_name=after_name, limit=limit)
             return [await _listed(tx, model) for model in found]
 
-    async def get(self, principal: Principal, project: str, text: str) -> tuple[ListedModel, ModelVersion | None]:
-        """Returns the model and the version that a name means; no version while a model has none that is ready."""
+    async def get(self, principal: Principal, project: str, text: str) -> tuple[ListedModel, ModelVersion]:
+        """Returns the model and the version that a name means."""
         async with self._store.snapshot() as tx:
             project_id = (await enter(tx, principal, project, ProjectRole.VIEWER)).id
-            reference = reference_or_id(text, field="model")
-            model = await tx.models.find(project_id, reference.name)
-            if model is not None and reference.number is None:
-                return await _listed(tx, model), await tx.models.newest(model.id)
             version, _ = await find_version(tx, project_id, text)
-            model = model or await tx.models.find(project_id, version.model_id)
+            model = await tx.models.find(project_id, version.model_id)
             assert model is not None
             return await _listed(tx, model), version
 

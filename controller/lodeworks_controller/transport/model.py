@@ -80,9 +80,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         """Shows one version of a model."""
         listed, version = await self._models.get(await self._caller(context), request.project, request.model)
-        return model_pb2.GetModelResponse(
-            model=_to_model(listed), version=None if version is None else to_version(version)
-        )
+        return model_pb2.GetModelResponse(model=_to_model(listed), version=to_version(version))
 
     async def ListModelVersions(
         self, request: model_pb2.ListModelVersionsRequest, context: Context
