@@ -19,7 +19,7 @@ from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.trust.installation import create_trust
 from lodeworks_controller.wiring_models import ModelGround, ModelPart
 from lodeworks_formats.manifest import canonical_json
-from lodeworks_formats.package import Health, InputSpec, PackageFile, PackageManifest, Runtime, pack, write_package
+from made_package import packed_package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,32 +100,11 @@ class ModelWorld(DatasetWorld):
         async with self.store.snapshot() as tx:
             return await tx.models.version(made.version.id)
 
-    def packed(self, target: str, precision: str, *, seed: str = "", classes: Sequence[str] = ("RBC", "WBC")) -> bytes:
+    def packed(self, target: str, precision: str, *, seed: str = "") -> bytes:
         """Returns a packed package that nobody could run: its files are what counts here."""
-        folder = self.root / f"package-{target}-{precision}-{seed}"
-        folder.mkdir()
-        names = {
-            "weights.bin": "weights",
-            "labels.txt": "labels",
-            "probe.png": "probe-input",
-            "expected.json": "expected-output",
-        }
-        for name in names:
-            (folder / name).write_text(f"{name} of {target} {precision} {seed}")
-        runtime = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}[target]
-        manifest = PackageManifest(
-            target=target,
-            precision=precision,
-            runtime=Runtime(runtime, "1.0", "3000"),
-            io=InputSpec("images", 320, 320),
-            classes=tuple(classes),
-            health=Health("probe.png", "expected.json"),
-            files=tuple(PackageFile(name, "", 0, role) for name, role in names.items()),
-        )
-        write_package(folder, manifest)
-        tar = self.root / f"{folder.name}.tar"
-        pack(folder, tar)
-        return tar.read_bytes()
+        return packed_package(
+            self.root / f"package-{target}-{precision}-{seed}", target=target, precision=precision, seed=seed
+        )[0]
 
     async def uploaded(self, data: bytes) -> str:
         """Plays a person who uploads content to the project; returns its digest."""
