@@ -116,7 +116,7 @@ async def test_people_see_what_the_device_tells_and_wait_for_news(world, tmp_pat
             "name": "gates",
             "phase": "COMMITTED",
             "active": {"package_id": seen.desired[0].package_id},
-            "since": "2026-03-01T00:00:00+00:00",
+            "since_time": "2026-03-01T00:00:00Z",
             "attempts": 1,
             "latency_ms": 3.5,
         }

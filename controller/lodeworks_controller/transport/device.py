@@ -238,7 +238,7 @@ def _to_reported(name: str, told: Mapping[str, Any]) -> device_pb2.ReportedAlgor
         reason=_text(told.get("reason")),
         message=_text(told.get("message")),
         attempts=int(_number(told.get("attempts"))),
-        since_time=_time(told.get("since")),
+        since_time=_time(told.get("since_time") or told.get("since")),
         fps=_number(told.get("fps")),
         latency_ms=_number(told.get("latency_ms")),
         gate_json=json.dumps(gate, sort_keys=True) if gate else "",
