@@ -83,6 +83,11 @@ class Wanted:
     confidence: float | None = None
     gate: Mapping[str, Any] = field(default_factory=dict)
 
+    def same_aim(self, other: "Wanted") -> bool:
+        """Says whether both lead to the same: settings and generation aside."""
+        versions = (self.version.package_id, self.version.release) == (other.version.package_id, other.version.release)
+        return versions and self.goal is other.goal and dict(self.gate) == dict(other.gate)
+
 
 @dataclass(frozen=True, slots=True)
 class AlgorithmState:
@@ -131,7 +136,7 @@ class AlgorithmState:
     def want(self, wanted: Wanted, *, at: datetime) -> "AlgorithmState":
         """Returns the state under a new generation; a way that leads to the same goal is gone on with."""
         fresh = replace(self, wanted=wanted, transitions=0)
-        same = _same_aim(self.wanted, wanted)
+        same = self.wanted.same_aim(wanted)
         if same and (self.phase in _NEXT or self.phase is Phase.COMMITTED):
             return fresh
         calm = replace(fresh, since_at=at, reason=None, message="", trial=None, attempts=0, deaths=0)
@@ -207,8 +212,3 @@ class AlgorithmState:
             message=message,
             reverted=True,
         )
-
-
-def _same_aim(old: Wanted, new: Wanted) -> bool:
-    versions = (old.version.package_id, old.version.release) == (new.version.package_id, new.version.release)
-    return versions and old.goal is new.goal and dict(old.gate) == dict(new.gate)

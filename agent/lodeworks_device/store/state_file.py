@@ -119,10 +119,7 @@ class StateFile:
             connection = _connect(path)
             if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("the integrity check fails")
-            notes = dict(connection.execute("SELECT key, value FROM notes").fetchall())
-            bodies = connection.execute("SELECT name, body FROM algorithms").fetchall()
-            algorithms = {name: state_from_json(body) for name, body in bodies}
-            return connection, Stored(algorithms, int(notes.get("generation", 0)), notes)
+            return connection, _read(connection)
         except (sqlite3.Error, ValueError, KeyError, TypeError):
             if connection is not None:
                 connection.close()
@@ -192,6 +189,22 @@ class StateFile:
             wanted = Wanted(name, version, Goal.RUNNING, generation)
             found[name] = AlgorithmState(name, wanted, Phase.COMMITTED, at, committed=version, committed_at=at)
         return Stored(found, generation)
+
+
+def look(folder: Path) -> Stored:
+    """Returns what stands in the database of a state folder; nothing is changed, an agent may be at work."""
+    path = folder / "state.db"
+    if not path.exists():
+        return Stored()
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        return _read(connection)
+
+
+def _read(connection: sqlite3.Connection) -> Stored:
+    notes = dict(connection.execute("SELECT key, value FROM notes").fetchall())
+    bodies = connection.execute("SELECT name, body FROM algorithms").fetchall()
+    algorithms = {name: state_from_json(body) for name, body in bodies}
+    return Stored(algorithms, int(notes.get("generation", 0)), notes)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
