@@ -11,7 +11,7 @@ from lodeworks.cli.dataset_operations import add_operations
 from lodeworks.cli.following import DETACH, follow, uploading
 from lodeworks.cli.output import plain, size, table_of_counts
 from lodeworks.cli.session import NAMES, Noun, flat, settings_of
-from lodeworks.errors import TaskFailedError
+from lodeworks.errors import NotFoundError, TaskFailedError
 
 if TYPE_CHECKING:
     from lodeworks.api.dataset.v1.dataset_pb2 import GetImportReportResponse
@@ -97,7 +97,10 @@ def import_(
 
 
 def _report_if_any(session: Session, task_id: str) -> None:
-    report = session.project.datasets.report(task_id=task_id)
+    try:
+        report = session.project.datasets.report(task_id=task_id)
+    except NotFoundError:
+        return  # a source that could not even be opened has none; the failure itself says why
     if report.counts.files:
         print_report(session, report, on_stderr=True)
 
