@@ -52,7 +52,7 @@ class ExportKind:
 
         async def commit(tx: Transaction) -> ObjectRef:
             await tx.blobs.reference(project_scope(task.project_id), [archive.digest])
-            return ObjectRef("blob", archive.digest, str(task.spec["archive_name"]))
+            return ObjectRef("blob", f"{archive.digest}:{archive.size_bytes}", str(task.spec["archive_name"]))
 
         return commit
 
