@@ -96,7 +96,7 @@ def _exercise(world: LocalWorld, name: str) -> None:
         training.cancel().wait()
         _check_versions(project)
         log = b"".join(training.log())
-        numbers = [int(line.split()[1].rstrip(":/")) for line in log.decode().splitlines() if line.startswith("epoch ")]
+        numbers = [int(line.split()[1].partition("/")[0]) for line in log.decode().splitlines() if line.startswith("epoch ")]
         assert numbers == sorted(set(numbers)), "log lines were lost or repeated"
         print(f"{imported} imports beside, {len(numbers)} epochs logged")
 

@@ -70,8 +70,8 @@ class ProgressLine:
         share = max(0.0, task.progress)
         filled = int(share * 24)
         left = f" ETA {_clock(elapsed_s / share - elapsed_s)}" if 0.02 < share < 1 else ""  # noqa: PLR2004
-        chosen = [name for name in self._latest if name.startswith("val/") or name == "loss"][-2:]
-        metrics = "".join(f"  {name.removeprefix('val/')} {self._latest[name]:.3f}" for name in chosen)
+        chosen = [name for name in ("train/loss", "val/mAP50") if name in self._latest]
+        metrics = "".join(f"  {name.rpartition('/')[2]} {self._latest[name]:.3f}" for name in chosen)
         text = (
             f"{self._title}  [{'█' * filled}{'·' * (24 - filled)}] {share:4.0%} "
             f"{_clock(elapsed_s)}{left}{metrics}  {task.message}"
