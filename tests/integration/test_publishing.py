@@ -17,6 +17,7 @@ from lodeworks_controller.errors import (
 from lodeworks_controller.service.content import device_scope
 from lodeworks_controller.service.deployment import Wish
 from lodeworks_controller.service.device import identity_of
+from lodeworks_controller.service.measuring import InferWish
 from lodeworks_controller.service.publishing import PublishWish
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_formats.manifest import canonical_json, sha256_hex
@@ -194,6 +195,19 @@ async def test_a_deployment_is_the_next_generation_of_a_signed_document(world):
         await world.content.size_bytes(device_scope(device_id), release.packages[0].blobs[0].digest)
     # What it has accepted is not sent again.
     assert await world.told(device_id, seq=3, observed=1) is None
+
+
+async def test_a_variant_is_inferred_from_its_packed_package(world):
+    await world.trained()
+    release = await published(world)
+    who = world.administrator
+    task_id = await world.part.measuring.infer(who, PROJECT, InferWish("cells", "labelled", variant="openvino-int8"))
+    run = await world.kinds.get("infer").prepare(await world.task(task_id))
+    packed = next(one for one in run.inputs if one.role == "model/package.tar")
+    assert packed.digest == release.packages[1].archive_digest
+    assert packed.size_bytes == len(await world.blobs.read(packed.digest))
+    with pytest.raises(InvalidError, match="it has: onnx-fp32, openvino-int8"):
+        await world.part.measuring.infer(who, PROJECT, InferWish("cells", "labelled", variant="onnx-int8"))
 
 
 async def test_set_stop_start_undeploy(world):

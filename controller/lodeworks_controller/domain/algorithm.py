@@ -70,6 +70,7 @@ class Package:
     size_bytes: int
     archive_digest: str
     blobs: tuple[PackageBlob, ...]
+    archive_size_bytes: int = 0
     memory_bytes: int = 0
     measurement: Measurement = field(default_factory=Measurement)
     statement: Mapping[str, Any] = field(default_factory=dict)

@@ -63,7 +63,8 @@ async def model_use(
             there = ", ".join(one.variant for one in release.packages) or "none"
             message = f"{release.full_name} has no variant {variant!r}; it has: {there}"
             raise InvalidError("VARIANT_UNKNOWN", message, field="variant")
-        key, files = package.id, ((f"{roles.MODEL}/{_PACKED}", package.archive_digest, package.size_bytes),)
+        key = package.id
+        files = ((f"{roles.MODEL}/{_PACKED}", package.archive_digest, package.archive_size_bytes),)
     return ModelUse(
         model_version_id=version.id,
         model_name=version.stage_name(stage),

@@ -75,6 +75,7 @@ class PackageIntake:
             arch=manifest.runtime.arch,
             size_bytes=sum(blob.size_bytes for blob in stored),
             archive_digest=archive.digest,
+            archive_size_bytes=archive.size_bytes,
             blobs=tuple(PackageBlob(blob.digest, blob.size_bytes) for blob in stored),
             memory_bytes=manifest.resources.memory_bytes,
             measurement=measured.measurement,
