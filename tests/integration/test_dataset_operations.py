@@ -1,7 +1,9 @@
 """Operations, views and access, from the service down to the files."""
 
+import asyncio
 from datetime import timedelta
 
+import psutil
 import pytest
 from dataset_world import DatasetWorld, box, picture, picture_bytes
 from lodeworks_controller.domain.dataset import VersionState
@@ -357,3 +359,15 @@ async def test_the_pool_refuses_what_needs_too_much_and_lives_on(world):
         assert picture_bytes(1) == b"picture 1"
     finally:
         small.close()
+
+
+async def test_the_pool_gives_memory_back_when_idle_and_wakes_again():
+    idle = Pool(processes=1, idle_s=0.01).start()
+    try:
+        process = await idle.run(Work("builtins", "eval"), "__import__('os').getpid()")
+        async with asyncio.timeout(20):
+            while psutil.pid_exists(process):  # noqa: ASYNC110 (an end of a process sets no event here)
+                await asyncio.sleep(0.02)
+        assert await idle.run(Work("builtins", "len"), "awake") == 5
+    finally:
+        idle.close()

@@ -52,11 +52,15 @@ class Pool:
     Args:
         processes: How many at once.
         memory_bytes: How much memory each may have; beyond, its job fails and the process stays or is replaced.
+        idle_s: After so long without a job the processes end and give their memory back; the next job starts one.
     """
 
-    def __init__(self, *, processes: int = 2, memory_bytes: int = 2 * 1024**3) -> None:
+    def __init__(self, *, processes: int = 2, memory_bytes: int = 2 * 1024**3, idle_s: float = 300.0) -> None:
         self._processes = processes
         self._memory_bytes = memory_bytes
+        self._idle_s = idle_s
+        self._busy = 0
+        self._rest: asyncio.TimerHandle | None = None
         self._executor: ProcessPoolExecutor | None = None
 
     def start(self) -> "Pool":
@@ -67,6 +71,9 @@ class Pool:
 
     def close(self) -> None:
         """Ends the processes; jobs that wait are dropped."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
@@ -81,6 +88,10 @@ class Pool:
         executor = self._executor
         if executor is None:
             raise UnavailableError("POOL_CLOSED", "the controller is stopping; repeat in a moment")
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self._busy += 1
         try:
             submitted: Future[Answer] = executor.submit(_run, work.module, work.function, job)
             return await asyncio.wrap_future(submitted)
@@ -95,6 +106,16 @@ class Pool:
             if type(error).__name__ == "OutOfMemoryException":
                 raise _too_big() from error
             raise
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._rest = asyncio.get_running_loop().call_later(self._idle_s, self._let_go)
+
+    def _let_go(self) -> None:
+        self._rest = None
+        if self._executor is not None and not self._busy:
+            idle, self._executor = self._executor, self._make()
+            idle.shutdown(wait=False)
 
     def _make(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
