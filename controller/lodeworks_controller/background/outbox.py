@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 5.0
 _PRUNE_S = 3_600.0
 _BATCH = 200
+_GATHER_S = 0.2
 _KEPT = timedelta(days=7)
 _LONGEST_S = 900.0
 
@@ -62,6 +63,6 @@ def start_outbox(outbox: Outbox, *, wakes: Wakes, ticks: Ticks) -> Rouser:
     """Starts the role; the ticks begin with the clockwork."""
     ticks.every(_TICK_S, "outbox", outbox.deliver_pending)
     ticks.every(_PRUNE_S, "outbox pruning", outbox.prune)
-    rouser = Rouser("outbox", wakes.outbox, outbox.deliver_pending)
+    rouser = Rouser("outbox", wakes.outbox, outbox.deliver_pending, gather_s=_GATHER_S)
     rouser.start()
     return rouser

@@ -12,12 +12,15 @@ _PAUSE_S = 1.0
 
 
 class Rouser:
-    """Runs the work each time the signal was raised."""
+    """Runs the work each time the signal was raised; gathers for a while first where promptness is not wanted."""
 
-    def __init__(self, name: str, signal: Signal, work: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, name: str, signal: Signal, work: Callable[[], Awaitable[None]], *, gather_s: float = 0.0
+    ) -> None:
         self._name = name
         self._signal = signal
         self._work = work
+        self._gather_s = gather_s
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -33,6 +36,8 @@ class Rouser:
     async def _run(self) -> None:
         while True:
             await self._signal.raised()
+            if self._gather_s:
+                await asyncio.sleep(self._gather_s)
             self._signal.clear()
             try:
                 await self._work()

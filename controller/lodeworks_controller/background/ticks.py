@@ -18,8 +18,9 @@ class Ticks:
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
-        # A tick that is still at work is the rule under load, not news.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        # A tick that is still at work is the rule under load, and one that a stop cut short no fault: `run` below
+        # logs what matters.
+        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
     def every(self, seconds: float, name: str, tick: Tick) -> None:
         """Adds a role."""
