@@ -1,6 +1,6 @@
 """Run by alembic: applies the migrations on the connection that it was given, or compares the tables with them."""
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy.types import TypeDecorator
@@ -9,7 +9,7 @@ from lodeworks_controller.storage.database import unit  # every table registers 
 from lodeworks_controller.storage.database.schema import metadata
 
 
-def _render(kind: str, thing: Any, _: Any) -> str | bool:
+def _render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
     """Writes a column type of ours as what it is in the database: a migration must not change with our code."""
     if kind == "type" and isinstance(thing, TypeDecorator):
         return f"sa.{thing.impl!r}"
