@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, distribution
 
-ROOTS = ("numpy", "opencv-python-headless", "torch", "onnx", "safetensors", "tensorboardX", "onnxruntime", "hotcoco")
+ROOTS = ("numpy", "opencv-python-headless", "torch", "onnx", "tensorboardX", "onnxruntime", "hotcoco")
 FORMATS = ("PyYAML", "defusedxml", "pyarrow")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
