@@ -23,7 +23,7 @@ from lodeworks_controller.service.store import Store, Transaction
 
 DEFAULT_IOU: Final = 0.5
 DEFAULT_CONF: Final = 0.25
-_KEPT: Final = 8
+_KEPT_BYTES: Final = 64 << 20
 _ANSWERS: Final = "lodeworks_controller.service.evaluation_answers"
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class EvaluationService:
             return self._tables[digest]
         data = await self._blobs.read(digest)
         self._tables[digest] = data
-        while len(self._tables) > _KEPT:
+        while len(self._tables) > 1 and sum(map(len, self._tables.values())) > _KEPT_BYTES:
             self._tables.popitem(last=False)
         return data
 
