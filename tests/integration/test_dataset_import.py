@@ -137,6 +137,9 @@ async def test_an_executor_is_not_trusted(world):
     assert "holds 1" in await refused(came, report=report_of([*came, picture(2)]))
     assert "outside" in await refused([picture(1, box("RBC", 630, 0, 30, 10))])
     assert "no area" in await refused([picture(1, box("RBC", 1, 1, 0, 10))])
+    assert "class name" in await refused([picture(1, box(" RBC"))])
+    assert "a score" in await refused([picture(1, predictions=(box("RBC", score=1.5),))])
+    assert "no score" in await refused([picture(1, predictions=(box("RBC"),))])
     assert "twice" in await refused([*came, *came])
     assert "width" in await refused([picture(1, width=0)])
 
