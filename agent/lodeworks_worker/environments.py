@@ -11,7 +11,7 @@ from lodeworks_worker.executors import Program, builtin_command
 _PROBE_TIMEOUT_S = 60.0
 # What an executor imports beside our own packages, and the extra that brings it.
 _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "builtin:ingest": ("worker", ("lodeworks_builtin", "pyarrow", "imagesize", "cv2", "defusedxml")),
+    "builtin:ingest": ("worker", ("lodeworks_builtin", "pyarrow", "cv2", "defusedxml")),
     "builtin:export": ("worker", ("lodeworks_builtin", "pyarrow", "defusedxml")),
     "builtin:generate": ("worker", ("lodeworks_builtin", "pyarrow", "numpy", "cv2")),
     "builtin:infer": ("worker", ("lodeworks_builtin", "pyarrow", "lodeworks_runtime", "onnxruntime", "cv2")),
@@ -21,7 +21,7 @@ _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "convert",
         ("lodeworks_builtin", "lodeworks_converters", "onnx", "onnxruntime", "openvino", "nncf", "hotcoco"),
     ),
-    "executor:detector": ("detector", ("lodeworks_detector", "torch", "onnx", "cv2", "safetensors")),
+    "executor:detector": ("detector", ("lodeworks_detector", "torch", "onnx", "cv2")),
 }
 _PROBE = """
 import hashlib, importlib.metadata, importlib.util, json, sys
