@@ -25,6 +25,7 @@ from lodeworks_controller.errors import (
 )
 from lodeworks_controller.service.attempt_end import AttemptEnd
 from lodeworks_controller.service.completion import Completion
+from lodeworks_controller.service.figures import FigureService
 from lodeworks_controller.service.finishing import Finishing
 from lodeworks_controller.service.granting import Grant, GrantService, PollAsk
 from lodeworks_controller.service.kinds.base import Commit, Kinds, Product
@@ -184,6 +185,16 @@ async def test_a_task_goes_from_queue_to_its_object(engine: Engine) -> None:
     done = await engine.get(task)
     assert done.state is TaskState.SUCCEEDED
     assert done.results == (ObjectRef("thing", task.id, "thing@1"),)
+
+
+async def test_figures_count_tasks_workers_and_gpus(engine: Engine) -> None:
+    worker = await engine.add_worker("box", gpus=2)
+    for _ in range(2):
+        await engine.submit(resources=Resources(gpus=2))
+    await engine.lease(worker)
+    figures = await FigureService(engine.store, terms=engine.terms).measure()
+    assert figures.tasks == {"leased": 1, "queued": 1}
+    assert (figures.workers, figures.gpus_held) == ({"online": 1}, 2)
 
 
 async def test_an_open_poll_is_answered_when_a_task_becomes_ready(engine: Engine) -> None:

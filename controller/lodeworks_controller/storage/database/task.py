@@ -177,8 +177,9 @@ class SqlTaskRows:
 
     async def counts(self) -> Mapping[TaskState, int]:
         """Returns how many tasks there are in each state that has some."""
-        query = select(tasks.c.state, func.count()).group_by(tasks.c.state)
-        return {TaskState(row[0]): row[1] for row in await self._connection.execute(query)}
+        query = select(tasks.c.state, func.count().label("number")).group_by(tasks.c.state)
+        rows = (await self._connection.execute(query)).mappings()
+        return {TaskState(row["state"]): row["number"] for row in rows}
 
     async def parents(self, task_id: str) -> Sequence[str]:
         """Returns the ids of the tasks that it waits for."""
