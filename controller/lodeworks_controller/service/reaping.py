@@ -30,6 +30,6 @@ class Reaping:
                 tx.on_commit(lambda changed=task.id: self._wakes.task_changed(changed))  # type: ignore[misc]
             for task in await tx.tasks.suspects(limit=_BATCH):
                 if overdue(task, at=tx.now()):
-                    worker = task.lease.owner
-                    why = f"its worker ({worker}) was silent for more than {task.lost_after_s:.0f} s"
+                    worker = await tx.workers.get(task.lease.owner)
+                    why = f"its worker {worker.name} was silent for more than {task.lost_after_s:.0f} s"
                     await self._ends.lose(tx, task, why=why)
