@@ -85,8 +85,8 @@ class Release:
         """Returns the measurements as one HTML page."""
         return (self._connection.read_blob(self._project, self.data.report_digest)).decode()
 
-    def card_html(self) -> str:
-        """Returns the model card."""
+    def card(self) -> str:
+        """Returns the model card, in Markdown."""
         return (self._connection.read_blob(self._project, self.data.card_digest)).decode()
 
 

@@ -148,12 +148,12 @@ def download(session: Session, algorithm: str, out: Path, variant: str) -> None:
 @algorithm_command.command("report", example="lode algorithm report cells@1 report.html")
 @click.argument("algorithm")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--card", is_flag=True, help="The model card instead of the measurements.")
+@click.option("--card", is_flag=True, help="The model card, in Markdown, instead.")
 @click.pass_obj
 def report(session: Session, algorithm: str, out: Path, card: bool) -> None:
-    """Write the measurements, or the model card, into an HTML file."""
+    """Write the measurements, or the model card, into a file."""
     release = session.project.algorithms.get(algorithm)
-    out.write_text(release.card_html() if card else release.report_html(), encoding="utf-8")
+    out.write_text(release.card() if card else release.report_html(), encoding="utf-8")
     session.output.one({"path": str(out)})
 
 

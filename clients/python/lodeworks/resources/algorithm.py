@@ -91,8 +91,8 @@ class AsyncRelease:
         """Returns the measurements as one HTML page."""
         return (await self._connection.read_blob(self._project, self.data.report_digest)).decode()
 
-    async def card_html(self) -> str:
-        """Returns the model card."""
+    async def card(self) -> str:
+        """Returns the model card, in Markdown."""
         return (await self._connection.read_blob(self._project, self.data.card_digest)).decode()
 
 
