@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -57,7 +58,7 @@ LEAVES = Behaviour(
 )
 
 
-class Lab:
+class Lab(ABC):
     """Makes launches and drivers of one kind over one root."""
 
     kind = ""
@@ -81,8 +82,9 @@ class Lab:
     def complete(self, launch: Launch) -> Launch:
         return replace(launch, command=("/bin/sh", str(launch.in_dir / "behaviour.sh")))
 
+    @abstractmethod
     def driver(self) -> Driver:
-        raise NotImplementedError
+        """Makes a driver that has nothing but the root in common with the others."""
 
 
 class FakeLab(Lab):
