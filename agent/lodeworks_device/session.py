@@ -75,8 +75,11 @@ class Conversation:
             group.create_task(self._report(), name="report")
 
     async def _poll(self) -> None:
+        # The first call asks without waiting: whether the controller is there shows at once.
+        wait_s = _AT_ONCE_S
         while True:
-            answer = await self._sync(_WAIT_S)
+            answer = await self._sync(wait_s)
+            wait_s = _WAIT_S
             pause_s = answer.retry_after_s
             if answer.desired is not None and not await self._taken(answer.desired):
                 # The same one would come again at once.

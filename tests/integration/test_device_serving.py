@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import itertools
 import json
 import shutil
 import signal
@@ -9,10 +10,11 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
+from asking import allowed_gap_s
 from lodeworks_device.serving.routes import Route
 from lodeworks_device.supervisor import Instance, Supervisor
 from lodeworks_runtime import load_package
-from made_package import break_weights, make_package, picture
+from sound_package import break_weights, make_package, picture
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +183,7 @@ async def test_a_swap_leaves_no_gap_and_gives_only_old_or_new_answers(supervisor
     kinds = {(headers["X-Lode-Release"], count > 1) for _, _, _, count, headers in answers}
     assert kinds == {("cells@1", False), ("cells@2", True)}
     ends = sorted(end for _, end, _, _, _ in answers)
-    assert max(later - earlier for earlier, later in zip(ends, ends[1:], strict=False)) < 0.2
+    assert max(later - earlier for earlier, later in itertools.pairwise(ends)) < allowed_gap_s()
 
 
 async def test_no_request_is_lost_while_a_process_starts_again(supervisor, packages):

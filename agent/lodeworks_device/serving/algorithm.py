@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -44,6 +45,8 @@ MOST_WAITING = 64
 
 _LARGEST_BODY_BYTES = 64 << 20
 _DRAIN_S = 10.0
+_NICE_WHILE_LOADING = 10
+_NICE_ZERO = 20  # as RLIMIT_NICE counts
 
 
 class AlgorithmService:
@@ -141,6 +144,7 @@ def main(folder: Path) -> int:
             Path(stale).unlink(missing_ok=True)
         write_record(Path("process.json"), own_record())
         launch = read_json(Path("launch.json")) or {}
+        may_return = _step_back()
         try:
             algorithm = load_package(Path(launch["package"]), threads=int(launch["threads"]))
         except AlgorithmError as error:
@@ -152,9 +156,28 @@ def main(folder: Path) -> int:
         manifest = algorithm.manifest
         assert manifest is not None
         algorithm.manifest = replace(manifest, health=replace(manifest.health, max_latency_ms=None))
+        if may_return:
+            _step_forward()
         service = AlgorithmService(algorithm, Path(launch["package"]))
         asyncio.run(serve(service.application(), "s"))
     return 0
+
+
+def _step_back() -> bool:
+    """Leaves the processor to those that serve, while this one loads; only where the way back is open."""
+    allowed = resource.getrlimit(resource.RLIMIT_NICE)[0]
+    may_return = os.geteuid() == 0 or allowed == resource.RLIM_INFINITY or allowed >= _NICE_ZERO
+    if may_return:
+        os.nice(_NICE_WHILE_LOADING)
+    return may_return
+
+
+def _step_forward() -> None:
+    """Takes the usual priority again, for every thread that a runtime has started meanwhile."""
+    usual = os.getpriority(os.PRIO_PROCESS, 0) - _NICE_WHILE_LOADING
+    with suppress(OSError):
+        for task in Path("/proc/self/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), usual)
 
 
 def _lock() -> BinaryIO | None:
