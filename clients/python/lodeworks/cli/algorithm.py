@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from lodeworks.blocking.algorithm import Release
     from lodeworks.blocking.device import Deployment
     from lodeworks.cli.session import Session
+
+
+_FIRST_WORDS_S = 20.0
+_LOOK_S = 5.0
 
 
 @click.group("algorithm", cls=Noun)
@@ -115,8 +120,24 @@ def deploy(
     detach: bool,
 ) -> None:
     """Bring a release onto devices and wait until they have proved it."""
+    if not (force or detach):
+        _await_first_words(session, devices)
     deployment = session.project.devices.deploy(algorithm, devices, variant=variant, confidence=conf, force=force)
     follow_deployment(session, deployment, detach=detach)
+
+
+def _await_first_words(session: Session, names: tuple[str, ...]) -> None:
+    """Waits a little for devices that were started a moment ago; one that stays silent is the server's to refuse."""
+    from lodeworks.api.device.v1.device_pb2 import DEVICE_STATE_PENDING
+
+    deadline_s = time.monotonic() + _FIRST_WORDS_S
+    for name in names:
+        device = session.project.devices.get(name)
+        if device.data.state == DEVICE_STATE_PENDING or device.data.capabilities_json:
+            continue
+        session.output.hint(f"{name}: waiting for its first report")
+        while not device.data.capabilities_json and (left_s := deadline_s - time.monotonic()) > 0:
+            device.refresh(wait_s=min(left_s, _LOOK_S))
 
 
 def follow_deployment(session: Session, deployment: Deployment, *, detach: bool) -> None:

@@ -250,7 +250,8 @@ def copy(session: Session, version: str, source: str, to: str) -> None:
 @click.pass_obj
 def rename(session: Session, name: str, new_name: str) -> None:
     """Give a dataset another name."""
-    session.output.one(session.project.datasets.rename(name, new_name))
+    renamed = session.project.datasets.rename(name, new_name)
+    session.output.one(renamed, rows=[("dataset", renamed.name), ("versions", renamed.version_count)])
 
 
 @dataset_command.command("delete", example="lode dataset delete labelled@1 --yes")

@@ -245,7 +245,8 @@ def publish(session: Session, /, model: str, *, detach: bool, settings: tuple[st
     )
     release = follow(session, task, detach=detach)
     if release is not None:
-        print_release(session, release, next_command=f"lode algorithm deploy {release.name} DEVICE")
+        following = f"sign {release.name}" if given["candidate"] else f"deploy {release.name} DEVICE"
+        print_release(session, release, next_command=f"lode algorithm {following}")
 
 
 @model_command.command("rename", example="lode model rename cells blood-cells")
@@ -254,7 +255,8 @@ def publish(session: Session, /, model: str, *, detach: bool, settings: tuple[st
 @click.pass_obj
 def rename(session: Session, name: str, new_name: str) -> None:
     """Give a model another name."""
-    session.output.one(session.project.models.rename(name, new_name))
+    renamed = session.project.models.rename(name, new_name)
+    session.output.one(renamed, rows=[("model", renamed.name), ("versions", renamed.version_count)])
 
 
 @model_command.command("delete", example="lode model delete cells@1 --yes")
