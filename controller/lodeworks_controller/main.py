@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _start_log(config: Config) -> None:
     level = logging.getLevelNamesMapping().get(config.log_level.upper(), logging.INFO)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
 
 
 def _init(config: Config, flags: dict[str, Any]) -> int:
