@@ -75,7 +75,7 @@ MIRROR: dict[str, tuple[str, ...]] = {
     "algorithm download": ("Release.download",),
     "algorithm history": ("Algorithms.history",),
     "algorithm ls": ("Algorithms.list",),
-    "algorithm report": ("Release.report_html", "Release.card_html"),
+    "algorithm report": ("Release.report_html", "Release.card"),
     "algorithm show": ("Algorithms.get", "Release.package"),
     "algorithm sign": ("Release.sign",),
     "device add": ("Devices.add",),

@@ -36,7 +36,7 @@ from lodeworks_controller.transport.content import ContentServicer
 from lodeworks_controller.transport.enrolment import DeviceEnrolmentServicer, WorkerEnrolmentServicer
 from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.identity import IdentityServicer, ServerFacts
-from lodeworks_controller.transport.listeners import Listener, listen_for_agents, listen_for_people
+from lodeworks_controller.transport.listeners import Listener, Register, listen_for_agents, listen_for_people
 from lodeworks_controller.trust.installation import Trust, create_trust
 
 
@@ -142,11 +142,50 @@ async def open_front_door(folder: Path) -> AsyncIterator[FrontDoor]:
     identity = IdentityService(store, ids=ids, secrets=trust.bearer_secrets)
     revocations = Revocations()
     devices: list[str] = []
+    enrolment = _enrolment(store, trust=trust, revocations=revocations, ids=ids, devices=devices)
+    content = ContentService(store, blobs)
+    behind = _Behind(trust, identity, enrolment, content, Gate(identity, revocations=revocations))
+    user, token = await identity.bootstrap("local")
+    try:
+        async with _listening(behind) as (people, agents):
+            yield FrontDoor(
+                clock=clock,
+                ids=ids,
+                trust=trust,
+                store=store,
+                blobs=blobs,
+                identity=identity,
+                enrolment=enrolment,
+                content=content,
+                revocations=revocations,
+                people=people,
+                agents=agents,
+                administrator=Principal(user.id, user.name, user.role),
+                token=token,
+                devices=devices,
+            )
+    finally:
+        await store.close()
 
+
+@dataclass(frozen=True)
+class _Behind:
+    """What the listeners hand their calls to."""
+
+    trust: Trust
+    identity: IdentityService
+    enrolment: EnrolmentService
+    content: ContentService
+    gate: Gate
+
+
+def _enrolment(
+    store: SqlStore, *, trust: Trust, revocations: Revocations, ids: Ids, devices: list[str]
+) -> EnrolmentService:
     async def admit_device(tx: Transaction, agent: AgentIdentity, hostname: str) -> None:
         devices.append(f"{agent.id} {hostname}")
 
-    enrolment = EnrolmentService(
+    return EnrolmentService(
         store,
         authority=trust.authority,
         admissions={AgentKind.WORKER: admit_worker, AgentKind.DEVICE: admit_device},
@@ -154,56 +193,45 @@ async def open_front_door(folder: Path) -> AsyncIterator[FrontDoor]:
         ids=ids,
         secrets=trust.enrolment_secrets,
     )
-    content = ContentService(store, blobs)
-    gate = Gate(identity, revocations=revocations)
-    chain, key = trust.listener_certificate(["lode.example"])
+
+
+@asynccontextmanager
+async def _listening(behind: _Behind) -> AsyncIterator[tuple[Listener, Listener]]:
+    chain, key = behind.trust.listener_certificate(["lode.example"])
     logger = logging.getLogger("lodeworks.test")
-    lease_content = LeaseContentServicer(content, gate=gate)
+    lease_content = LeaseContentServicer(behind.content, gate=behind.gate)
     agents = await listen_for_agents(
         "127.0.0.1:0",
         chain_pem=chain,
         key_pem=key,
-        ca_pem=trust.authority.certificate_pem,
+        ca_pem=behind.trust.authority.certificate_pem,
         services=[lambda server: lease_content_grpc.add_ContentServiceServicer_to_server(lease_content, server)],
         logger=logger,
     )
-    address = f":{agents.port}"
-    facts = ServerFacts("0.1.0", trust.authority.fingerprint, address, "installation")
-    who = IdentityServicer(identity, gate=gate, facts=facts)
-    workers = WorkerEnrolmentServicer(enrolment, agents_address=address)
-    cams = DeviceEnrolmentServicer(enrolment, trusted_root=trust.repository.trusted_root, agents_address=address)
-    theirs = ContentServicer(content, gate=gate)
     people = await listen_for_people(
         "127.0.0.1:0",
         chain_pem=chain,
         key_pem=key,
-        services=[
-            lambda server: identity_pb2_grpc.add_IdentityServiceServicer_to_server(who, server),
-            lambda server: worker_grpc.add_EnrollmentServiceServicer_to_server(workers, server),
-            lambda server: device_grpc.add_EnrollmentServiceServicer_to_server(cams, server),
-            lambda server: content_pb2_grpc.add_ContentServiceServicer_to_server(theirs, server),
-        ],
+        services=_for_people(behind, agents_address=f":{agents.port}"),
         logger=logger,
     )
-    user, token = await identity.bootstrap("local")
     try:
-        yield FrontDoor(
-            clock=clock,
-            ids=ids,
-            trust=trust,
-            store=store,
-            blobs=blobs,
-            identity=identity,
-            enrolment=enrolment,
-            content=content,
-            revocations=revocations,
-            people=people,
-            agents=agents,
-            administrator=Principal(user.id, user.name, user.role),
-            token=token,
-            devices=devices,
-        )
+        yield people, agents
     finally:
         await people.stop(grace_s=0)
         await agents.stop(grace_s=0)
-        await store.close()
+
+
+def _for_people(behind: _Behind, *, agents_address: str) -> list[Register]:
+    trust, gate, enrolment = behind.trust, behind.gate, behind.enrolment
+    facts = ServerFacts("0.1.0", trust.authority.fingerprint, agents_address, "installation")
+    who = IdentityServicer(behind.identity, gate=gate, facts=facts)
+    workers = WorkerEnrolmentServicer(enrolment, agents_address=agents_address)
+    cams = DeviceEnrolmentServicer(enrolment, trusted_root=trust.repository.trusted_root, agents_address=agents_address)
+    theirs = ContentServicer(behind.content, gate=gate)
+    return [
+        lambda server: identity_pb2_grpc.add_IdentityServiceServicer_to_server(who, server),
+        lambda server: worker_grpc.add_EnrollmentServiceServicer_to_server(workers, server),
+        lambda server: device_grpc.add_EnrollmentServiceServicer_to_server(cams, server),
+        lambda server: content_pb2_grpc.add_ContentServiceServicer_to_server(theirs, server),
+    ]
