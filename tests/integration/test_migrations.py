@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from lodeworks_controller.storage.database.engine import sqlite_engine
 from lodeworks_controller.storage.database.migration import current_revision, migrate, newest_revision
 from lodeworks_controller.storage.database.schema import metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_migrated_database_is_what_the_tables_say(tmp_path: Path):
