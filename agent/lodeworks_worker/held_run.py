@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import shutil
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -82,6 +83,7 @@ class HeldRun:
         if entry.ending is not None:
             self._ordered.set()
         self._follower: Follower | None = None
+        self._dropped = False
         self._scope = Scope(entry.grant.task_id, entry.grant.lease_epoch)
         self._pump = LogPump(scope=self._scope, folder=self._folder, control=kit.control, offsets=entry.offsets)
 
@@ -115,45 +117,40 @@ class HeldRun:
 
     async def drive(self) -> None:
         """Takes the run from where it is to its confirmed end. Cancelling this leaves the run itself alone."""
-        try:
-            while True:
-                try:
-                    if await self._step():
-                        return
-                except (UnreachableError, SessionLostError) as error:
-                    self._kit.log.info("run %s waits: %s", self.grant.name, error)
-                    await asyncio.sleep(_AGAIN_S)
-        except LeaseLostError:
-            self._kit.log.warning("run %s: the lease is lost; dropping it", self.grant.name)
-            await self.drop()
+        while True:
+            try:
+                if await self._step():
+                    return
+                continue
+            except (UnreachableError, SessionLostError) as error:
+                self._kit.log.info("run %s waits: %s", self.grant.name, error)
+            except Exception:
+                # The journal cannot be written, as on a full disk. Every step may be repeated.
+                self._kit.log.exception("run %s cannot go on; trying again", self.grant.name)
+            await asyncio.sleep(_AGAIN_S)
 
     async def drop(self) -> None:
         """Ends the run at once, tells nobody, and forgets it."""
         try:
             await self._remove()
-        except DriverError as error:
+        except Exception as error:  # noqa: BLE001 - a lost lease must not stay reported
             # What a driver cannot remove now is a stray of the next start.
             self._kit.log.warning("run %s is not removed: %s", self.grant.name, error)
         await self._kit.journal.forget(self._entry)
         self._kit.cache.release(self.grant.name)
         await in_thread(_removed, self._folder)
+        self._dropped = True
         self._kit.changed()
 
     async def _step(self) -> bool:
-        """Does what follows; says whether nothing does."""
+        """Does what follows, or gives up; says whether the run is forgotten."""
         try:
-            if self.phase is RunPhase.GRANTED:
-                await self._stage()
-            elif self.phase is RunPhase.STAGED:
-                await self._start()
-            elif self.phase is RunPhase.STARTED:
-                await self._follow()
-            elif self.phase is RunPhase.EXITED:
-                await self._settle()
-            else:
-                return await self._deliver()
-        except (UnreachableError, SessionLostError, LeaseLostError):
+            await self._next()
+        except (UnreachableError, SessionLostError, sqlite3.Error):
             raise
+        except LeaseLostError:
+            self._kit.log.warning("run %s: the lease is lost; dropping it", self.grant.name)
+            await self.drop()
         except LaunchError as error:
             await self._give_up(error.failure, str(error))
         except InputError as error:
@@ -161,7 +158,23 @@ class HeldRun:
         except (OSError, WorkerError) as error:
             full = isinstance(error, NoSpaceError) or getattr(error, "errno", None) == errno.ENOSPC
             await self._give_up(FailureReason.DISK_FULL if full else FailureReason.WORKER, str(error))
-        return False
+        except Exception as error:
+            self._kit.log.exception("run %s: unexpected in phase %s", self.grant.name, self.phase.value)
+            what = f"unexpected {type(error).__name__} in the worker: {error}; its log has the traceback"
+            await self._give_up(FailureReason.WORKER, what)
+        return self._dropped
+
+    async def _next(self) -> None:
+        if self.phase is RunPhase.GRANTED:
+            await self._stage()
+        elif self.phase is RunPhase.STAGED:
+            await self._start()
+        elif self.phase is RunPhase.STARTED:
+            await self._follow()
+        elif self.phase is RunPhase.EXITED:
+            await self._settle()
+        else:
+            await self._deliver()
 
     async def _stage(self) -> None:
         grant = self.grant
@@ -211,7 +224,7 @@ class HeldRun:
         while True:
             try:
                 await driver.stop(handle, grace_s=self.grant.run.limits.grace_s)
-            except DriverError as error:
+            except Exception as error:  # noqa: BLE001 - an order to stop is not given up
                 self._kit.log.warning("run %s does not stop: %s", self.grant.name, error)
                 await asyncio.sleep(_AGAIN_S)
             else:
@@ -264,7 +277,7 @@ class HeldRun:
             cpu_s=0.0 if ended is None else ended.cpu_s,
         )
 
-    async def _deliver(self) -> bool:
+    async def _deliver(self) -> None:
         outcome = self._entry.outcome
         assert outcome is not None
         try:
@@ -272,25 +285,36 @@ class HeldRun:
         except OutputMissingError as error:
             self._say(str(error))
             await self._save(phase=RunPhase.EXITED, outcome=None)
-            return False
         except RefusedError as error:
             self._kit.log.error("run %s: the controller refuses its outcome: %s", self.grant.name, error)  # noqa: TRY400
-            if self._entry.verdict is None:
-                await self._give_up(FailureReason.WORKER, f"the controller refused the outcome: {error}")
-                return False
-        await self.drop()
-        return True
+            await self._give_up(FailureReason.WORKER, f"the controller refused the outcome: {error}")
+        else:
+            await self.drop()
 
     async def _give_up(self, reason: FailureReason, message: str) -> None:
-        """Ends the run because this worker cannot go on with it; the outcome says why."""
+        """Ends the run because this worker cannot go on with it; the outcome says why.
+
+        Whoever gives up again brings nothing home any more; who cannot even tell that drops the run: its lease ends.
+        """
         self._kit.log.warning("run %s: %s", self.grant.name, message)
-        with contextlib.suppress(DriverError):
-            if self._entry.handle is not None:
-                driver, handle = self._running(self._entry.handle)
+        entry = self._entry
+        if entry.verdict is not None:
+            if self.phase is RunPhase.SETTLED:
+                await self.drop()
+            else:
+                await self._save(phase=RunPhase.SETTLED, outcome=self._outcome(entry.verdict, ()))
+            return
+        try:
+            if entry.handle is None:
+                await self._remove()  # of a start that did not come through
+            else:
+                driver, handle = self._running(entry.handle)
                 await driver.stop(handle, grace_s=0.0)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the outcome comes first
+            self._kit.log.warning("run %s is not stopped: %s", self.grant.name, error)
         verdict = Judgement(OutcomeState.FAILED, reason, message)
-        if self._entry.ending is FailureReason.CANCELLED:
-            verdict = Judgement(OutcomeState.CANCELLED, self._entry.ending, self._entry.ending_message)
+        if entry.ending is FailureReason.CANCELLED:
+            verdict = Judgement(OutcomeState.CANCELLED, entry.ending, entry.ending_message)
         await self._save(phase=RunPhase.EXITED, verdict=verdict, outcome=None)
 
     async def _remove(self) -> None:

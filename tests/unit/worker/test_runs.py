@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import sqlite3
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from lodeworks_worker.errors import RemovedError, SessionLostError, SupersededEr
 from lodeworks_worker.executors import Executors
 from lodeworks_worker.grant import Grant, Input, Limits, OutputSlot, RunSpec
 from lodeworks_worker.held_run import Kit
-from lodeworks_worker.journal import Journal
+from lodeworks_worker.journal import Journal, RunPhase
 from lodeworks_worker.outcome import FailureReason, OutcomeState
 from lodeworks_worker.runs import Runs
 from lodeworks_worker.session import Conversation, OpenSession
@@ -37,6 +38,7 @@ class World:
         self.scripts: dict[str, FakeScript] = {}
         self.starts: list[str] = []
         self.numbers = iter(range(1 << 30))
+        self.driver = lambda: FakeDriver(folder / "runs", script=self.script)
 
     def script(self, launch):
         self.starts.append(launch.name)
@@ -63,7 +65,7 @@ class World:
             cache=cache,
             transfer=self.transfer,
             control=self.control,
-            drivers={"fake": FakeDriver(self.folder / "runs", script=self.script)},
+            drivers={"fake": self.driver()},
             executors=Executors(programs={}, everything="fake"),
             session=opened.id,
             changed=nudge.set,
@@ -355,7 +357,7 @@ async def test_a_removed_worker_stops(world):
             await asyncio.wait_for(holding, 20)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(12))
 async def test_workers_that_vanish_at_any_moment_lose_and_repeat_nothing(world, seed):
     chance = random.Random(seed)
     tasks = [f"t{number}" for number in range(3)]
@@ -373,6 +375,87 @@ async def test_workers_that_vanish_at_any_moment_lose_and_repeat_nothing(world, 
         outcomes = [await world.outcome(task_id) for task_id in tasks]
         await world.until(lambda: not list((world.folder / "runs").iterdir()))
     assert [one.judgement.state for one in outcomes] == [OutcomeState.SUCCEEDED] * 3
-    assert set(world.starts) == {f"{task_id}-1" for task_id in tasks}
+    assert sorted(world.starts) == [f"{task_id}-1" for task_id in tasks]
     for task_id in tasks:
         assert bytes(world.control.logs[task_id, "out"]).decode().splitlines() == list(lines)
+
+
+class Faulty(FakeDriver):
+    """Has a mistake of its own in one of its methods, as often as told."""
+
+    def __init__(self, root, *, script, method, times) -> None:
+        super().__init__(root, script=script)
+        self.left = times
+        sound = getattr(self, method)
+
+        async def broken(*args, **kwargs):
+            if self.left > 0:
+                self.left -= 1
+                raise TypeError("a mistake in the worker")
+            return await sound(*args, **kwargs)
+
+        setattr(self, method, broken)
+
+
+@pytest.mark.parametrize("method", ["start", "wait", "logs", "stop"])
+async def test_a_mistake_in_the_worker_fails_the_run_with_its_words(world, method):
+    times = 1 if method == "stop" else 1 << 30
+    world.driver = lambda: Faulty(world.folder / "runs", script=world.script, method=method, times=times)
+    world.grant(script=FakeScript(outputs=TRAINED, log_lines=("one",), run_for_s=60 if method == "stop" else 0))
+    async with world.worker() as (_, runs):
+        if method == "stop":
+            await world.until(lambda: any(one.state is RunState.RUNNING for one in world.control.reports))
+            world.control.directives.append(Directive(1, DirectiveKind.CANCEL, "t1", 1))
+        outcome = await world.outcome()
+        await world.until(lambda: not runs.held())
+    if method == "stop":
+        assert outcome.judgement.state is OutcomeState.CANCELLED
+        return
+    assert outcome.judgement.state is OutcomeState.FAILED
+    assert outcome.judgement.failure is FailureReason.WORKER
+    assert "unexpected TypeError in the worker: a mistake in the worker" in outcome.judgement.message
+
+
+async def test_a_mistake_in_harvesting_fails_the_run(world, monkeypatch):
+    def harvest(*_args, **_kwargs):
+        raise TypeError("no such argument")
+
+    monkeypatch.setattr("lodeworks_worker.yielded.harvest", harvest)
+    world.grant()
+    world.grant("t2", script=FakeScript(code=3))
+    async with world.worker() as (_, runs):
+        outcome = await world.outcome()
+        await world.outcome("t2")
+        await world.until(lambda: not runs.held())
+    assert outcome.judgement.failure is FailureReason.WORKER
+    assert "no such argument" in outcome.judgement.message
+
+
+async def test_an_outcome_that_cannot_be_told_drops_the_run(world):
+    async def complete(*_args, **_kwargs):
+        raise TypeError("no such field")
+
+    world.control.complete = complete
+    world.grant()
+    async with world.worker() as (_, runs):
+        await world.until(lambda: world.starts)
+        await world.until(lambda: not runs.held())
+        await world.until(lambda: not list((world.folder / "runs").iterdir()))
+    assert not world.control.outcomes
+
+
+async def test_a_journal_that_cannot_be_written_holds_a_run_up_and_does_not_lose_it(world, monkeypatch):
+    monkeypatch.setattr("lodeworks_worker.held_run._AGAIN_S", 0.01)
+    sound, failures = Journal.save, iter(range(3))
+
+    async def save(self, entry):
+        if entry.phase is RunPhase.STARTED and next(failures, None) is not None:
+            raise sqlite3.OperationalError("database or disk is full")
+        await sound(self, entry)
+
+    monkeypatch.setattr(Journal, "save", save)
+    world.grant()
+    async with world.worker():
+        outcome = await world.outcome()
+    assert outcome.judgement.state is OutcomeState.SUCCEEDED
+    assert world.starts == ["t1-1"]
