@@ -128,6 +128,7 @@ def _to_package(package: Package) -> algorithm_pb2.Package:
         latency_p95_ms=measured.latency_p95_ms or 0.0,
         speed_up=measured.speed_up or 0.0,
         archive_digest=package.archive_digest,
+        archive_size_bytes=package.archive_size_bytes,
         class_drops=[
             algorithm_pb2.ClassDrop(class_name=one.class_name, ap=one.ap, drop=one.drop) for one in measured.class_drops
         ],

@@ -80,9 +80,8 @@ class AsyncRelease:
         for package in [self.package(variant)] if variant else self.data.packages:
             path = Path(folder) / f"{self.name.replace('@', '-')}-{package.variant}.tar"
             path.parent.mkdir(parents=True, exist_ok=True)
-            digest, _, size_bytes = package.archive_digest.partition(":")
             await self._connection.download(
-                self._project, digest, path, size_bytes=int(size_bytes or package.size_bytes)
+                self._project, package.archive_digest, path, size_bytes=package.archive_size_bytes
             )
             paths.append(path)
         return paths

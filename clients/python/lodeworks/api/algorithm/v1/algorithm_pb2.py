@@ -25,47 +25,47 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*lodeworks/api/algorithm/v1/algorithm.proto\x12\x1alodeworks.api.algorithm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\tAlgorithm\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x33\n\x06latest\x18\x04 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\x12\x15\n\rrelease_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x03\n\x07Release\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x61lgorithm_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\x03\x12\x37\n\x05state\x18\x05 \x01(\x0e\x32(.lodeworks.api.algorithm.v1.ReleaseState\x12\x12\n\nmodel_name\x18\x06 \x01(\t\x12\x35\n\x08packages\x18\x07 \x03(\x0b\x32#.lodeworks.api.algorithm.v1.Package\x12\x13\n\x0b\x63lass_names\x18\x08 \x03(\t\x12\x13\n\x0breport_json\x18\t \x01(\t\x12\x15\n\rreport_digest\x18\n \x01(\t\x12\x13\n\x0b\x63\x61rd_digest\x18\x0b \x01(\t\x12\x0f\n\x07task_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsign_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x02\n\x07Package\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\n\n\x02\x61p\x18\x06 \x01(\x01\x12\x0c\n\x04\x61p50\x18\x07 \x01(\x01\x12\x0c\n\x04\x64rop\x18\x08 \x01(\x01\x12\x12\n\nlatency_ms\x18\t \x01(\x01\x12\x16\n\x0elatency_p95_ms\x18\n \x01(\x01\x12\x10\n\x08speed_up\x18\x0b \x01(\x01\x12\x16\n\x0e\x61rchive_digest\x18\x0c \x01(\t\x12:\n\x0b\x63lass_drops\x18\r \x03(\x0b\x32%.lodeworks.api.algorithm.v1.ClassDrop\"9\n\tClassDrop\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\n\n\x02\x61p\x18\x02 \x01(\x01\x12\x0c\n\x04\x64rop\x18\x03 \x01(\x01\"O\n\x15ListAlgorithmsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"l\n\x16ListAlgorithmsResponse\x12\x39\n\nalgorithms\x18\x01 \x03(\x0b\x32%.lodeworks.api.algorithm.v1.Algorithm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x13GetAlgorithmRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\talgorithm\x18\x02 \x01(\t\"\x86\x01\n\x14GetAlgorithmResponse\x12\x38\n\talgorithm\x18\x01 \x01(\x0b\x32%.lodeworks.api.algorithm.v1.Algorithm\x12\x34\n\x07release\x18\x02 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\"`\n\x13ListReleasesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\talgorithm\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x14ListReleasesResponse\x12\x35\n\x08releases\x18\x01 \x03(\x0b\x32#.lodeworks.api.algorithm.v1.Release\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x12SignReleaseRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"K\n\x13SignReleaseResponse\x12\x34\n\x07release\x18\x01 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\"_\n\x11\x41\x64\x64ReleaseRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0fpackage_digests\x18\x03 \x03(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"J\n\x12\x41\x64\x64ReleaseResponse\x12\x34\n\x07release\x18\x01 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\"L\n\x14\x44\x65leteReleaseRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x17\n\x15\x44\x65leteReleaseResponse*\x9c\x01\n\x0cReleaseState\x12\x1d\n\x19RELEASE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RELEASE_STATE_CREATING\x10\x01\x12\x1b\n\x17RELEASE_STATE_CANDIDATE\x10\x02\x12\x1a\n\x16RELEASE_STATE_RELEASED\x10\x03\x12\x18\n\x14RELEASE_STATE_FAILED\x10\x04\x32\xc4\x05\n\x10\x41lgorithmService\x12w\n\x0eListAlgorithms\x12\x31.lodeworks.api.algorithm.v1.ListAlgorithmsRequest\x1a\x32.lodeworks.api.algorithm.v1.ListAlgorithmsResponse\x12q\n\x0cGetAlgorithm\x12/.lodeworks.api.algorithm.v1.GetAlgorithmRequest\x1a\x30.lodeworks.api.algorithm.v1.GetAlgorithmResponse\x12q\n\x0cListReleases\x12/.lodeworks.api.algorithm.v1.ListReleasesRequest\x1a\x30.lodeworks.api.algorithm.v1.ListReleasesResponse\x12n\n\x0bSignRelease\x12..lodeworks.api.algorithm.v1.SignReleaseRequest\x1a/.lodeworks.api.algorithm.v1.SignReleaseResponse\x12k\n\nAddRelease\x12-.lodeworks.api.algorithm.v1.AddReleaseRequest\x1a..lodeworks.api.algorithm.v1.AddReleaseResponse\x12t\n\rDeleteRelease\x12\x30.lodeworks.api.algorithm.v1.DeleteReleaseRequest\x1a\x31.lodeworks.api.algorithm.v1.DeleteReleaseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*lodeworks/api/algorithm/v1/algorithm.proto\x12\x1alodeworks.api.algorithm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\tAlgorithm\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x33\n\x06latest\x18\x04 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\x12\x15\n\rrelease_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x03\n\x07Release\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x61lgorithm_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\x03\x12\x37\n\x05state\x18\x05 \x01(\x0e\x32(.lodeworks.api.algorithm.v1.ReleaseState\x12\x12\n\nmodel_name\x18\x06 \x01(\t\x12\x35\n\x08packages\x18\x07 \x03(\x0b\x32#.lodeworks.api.algorithm.v1.Package\x12\x13\n\x0b\x63lass_names\x18\x08 \x03(\t\x12\x13\n\x0breport_json\x18\t \x01(\t\x12\x15\n\rreport_digest\x18\n \x01(\t\x12\x13\n\x0b\x63\x61rd_digest\x18\x0b \x01(\t\x12\x0f\n\x07task_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsign_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x02\n\x07Package\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\n\n\x02\x61p\x18\x06 \x01(\x01\x12\x0c\n\x04\x61p50\x18\x07 \x01(\x01\x12\x0c\n\x04\x64rop\x18\x08 \x01(\x01\x12\x12\n\nlatency_ms\x18\t \x01(\x01\x12\x16\n\x0elatency_p95_ms\x18\n \x01(\x01\x12\x10\n\x08speed_up\x18\x0b \x01(\x01\x12\x16\n\x0e\x61rchive_digest\x18\x0c \x01(\t\x12:\n\x0b\x63lass_drops\x18\r \x03(\x0b\x32%.lodeworks.api.algorithm.v1.ClassDrop\x12\x1a\n\x12\x61rchive_size_bytes\x18\x0e \x01(\x03\"9\n\tClassDrop\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\n\n\x02\x61p\x18\x02 \x01(\x01\x12\x0c\n\x04\x64rop\x18\x03 \x01(\x01\"O\n\x15ListAlgorithmsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"l\n\x16ListAlgorithmsResponse\x12\x39\n\nalgorithms\x18\x01 \x03(\x0b\x32%.lodeworks.api.algorithm.v1.Algorithm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x13GetAlgorithmRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\talgorithm\x18\x02 \x01(\t\"\x86\x01\n\x14GetAlgorithmResponse\x12\x38\n\talgorithm\x18\x01 \x01(\x0b\x32%.lodeworks.api.algorithm.v1.Algorithm\x12\x34\n\x07release\x18\x02 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\"`\n\x13ListReleasesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\talgorithm\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x14ListReleasesResponse\x12\x35\n\x08releases\x18\x01 \x03(\x0b\x32#.lodeworks.api.algorithm.v1.Release\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x12SignReleaseRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"K\n\x13SignReleaseResponse\x12\x34\n\x07release\x18\x01 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\"_\n\x11\x41\x64\x64ReleaseRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0fpackage_digests\x18\x03 \x03(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"J\n\x12\x41\x64\x64ReleaseResponse\x12\x34\n\x07release\x18\x01 \x01(\x0b\x32#.lodeworks.api.algorithm.v1.Release\"L\n\x14\x44\x65leteReleaseRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x17\n\x15\x44\x65leteReleaseResponse*\x9c\x01\n\x0cReleaseState\x12\x1d\n\x19RELEASE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RELEASE_STATE_CREATING\x10\x01\x12\x1b\n\x17RELEASE_STATE_CANDIDATE\x10\x02\x12\x1a\n\x16RELEASE_STATE_RELEASED\x10\x03\x12\x18\n\x14RELEASE_STATE_FAILED\x10\x04\x32\xc4\x05\n\x10\x41lgorithmService\x12w\n\x0eListAlgorithms\x12\x31.lodeworks.api.algorithm.v1.ListAlgorithmsRequest\x1a\x32.lodeworks.api.algorithm.v1.ListAlgorithmsResponse\x12q\n\x0cGetAlgorithm\x12/.lodeworks.api.algorithm.v1.GetAlgorithmRequest\x1a\x30.lodeworks.api.algorithm.v1.GetAlgorithmResponse\x12q\n\x0cListReleases\x12/.lodeworks.api.algorithm.v1.ListReleasesRequest\x1a\x30.lodeworks.api.algorithm.v1.ListReleasesResponse\x12n\n\x0bSignRelease\x12..lodeworks.api.algorithm.v1.SignReleaseRequest\x1a/.lodeworks.api.algorithm.v1.SignReleaseResponse\x12k\n\nAddRelease\x12-.lodeworks.api.algorithm.v1.AddReleaseRequest\x1a..lodeworks.api.algorithm.v1.AddReleaseResponse\x12t\n\rDeleteRelease\x12\x30.lodeworks.api.algorithm.v1.DeleteReleaseRequest\x1a\x31.lodeworks.api.algorithm.v1.DeleteReleaseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lodeworks.api.algorithm.v1.algorithm_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RELEASESTATE']._serialized_start=2059
-  _globals['_RELEASESTATE']._serialized_end=2215
+  _globals['_RELEASESTATE']._serialized_start=2087
+  _globals['_RELEASESTATE']._serialized_end=2243
   _globals['_ALGORITHM']._serialized_start=108
   _globals['_ALGORITHM']._serialized_end=290
   _globals['_RELEASE']._serialized_start=293
   _globals['_RELEASE']._serialized_end=697
   _globals['_PACKAGE']._serialized_start=700
-  _globals['_PACKAGE']._serialized_end=979
-  _globals['_CLASSDROP']._serialized_start=981
-  _globals['_CLASSDROP']._serialized_end=1038
-  _globals['_LISTALGORITHMSREQUEST']._serialized_start=1040
-  _globals['_LISTALGORITHMSREQUEST']._serialized_end=1119
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=1121
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=1229
-  _globals['_GETALGORITHMREQUEST']._serialized_start=1231
-  _globals['_GETALGORITHMREQUEST']._serialized_end=1288
-  _globals['_GETALGORITHMRESPONSE']._serialized_start=1291
-  _globals['_GETALGORITHMRESPONSE']._serialized_end=1425
-  _globals['_LISTRELEASESREQUEST']._serialized_start=1427
-  _globals['_LISTRELEASESREQUEST']._serialized_end=1523
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=1525
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=1627
-  _globals['_SIGNRELEASEREQUEST']._serialized_start=1629
-  _globals['_SIGNRELEASEREQUEST']._serialized_end=1703
-  _globals['_SIGNRELEASERESPONSE']._serialized_start=1705
-  _globals['_SIGNRELEASERESPONSE']._serialized_end=1780
-  _globals['_ADDRELEASEREQUEST']._serialized_start=1782
-  _globals['_ADDRELEASEREQUEST']._serialized_end=1877
-  _globals['_ADDRELEASERESPONSE']._serialized_start=1879
-  _globals['_ADDRELEASERESPONSE']._serialized_end=1953
-  _globals['_DELETERELEASEREQUEST']._serialized_start=1955
-  _globals['_DELETERELEASEREQUEST']._serialized_end=2031
-  _globals['_DELETERELEASERESPONSE']._serialized_start=2033
-  _globals['_DELETERELEASERESPONSE']._serialized_end=2056
-  _globals['_ALGORITHMSERVICE']._serialized_start=2218
-  _globals['_ALGORITHMSERVICE']._serialized_end=2926
+  _globals['_PACKAGE']._serialized_end=1007
+  _globals['_CLASSDROP']._serialized_start=1009
+  _globals['_CLASSDROP']._serialized_end=1066
+  _globals['_LISTALGORITHMSREQUEST']._serialized_start=1068
+  _globals['_LISTALGORITHMSREQUEST']._serialized_end=1147
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=1149
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=1257
+  _globals['_GETALGORITHMREQUEST']._serialized_start=1259
+  _globals['_GETALGORITHMREQUEST']._serialized_end=1316
+  _globals['_GETALGORITHMRESPONSE']._serialized_start=1319
+  _globals['_GETALGORITHMRESPONSE']._serialized_end=1453
+  _globals['_LISTRELEASESREQUEST']._serialized_start=1455
+  _globals['_LISTRELEASESREQUEST']._serialized_end=1551
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=1553
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=1655
+  _globals['_SIGNRELEASEREQUEST']._serialized_start=1657
+  _globals['_SIGNRELEASEREQUEST']._serialized_end=1731
+  _globals['_SIGNRELEASERESPONSE']._serialized_start=1733
+  _globals['_SIGNRELEASERESPONSE']._serialized_end=1808
+  _globals['_ADDRELEASEREQUEST']._serialized_start=1810
+  _globals['_ADDRELEASEREQUEST']._serialized_end=1905
+  _globals['_ADDRELEASERESPONSE']._serialized_start=1907
+  _globals['_ADDRELEASERESPONSE']._serialized_end=1981
+  _globals['_DELETERELEASEREQUEST']._serialized_start=1983
+  _globals['_DELETERELEASEREQUEST']._serialized_end=2059
+  _globals['_DELETERELEASERESPONSE']._serialized_start=2061
+  _globals['_DELETERELEASERESPONSE']._serialized_end=2084
+  _globals['_ALGORITHMSERVICE']._serialized_start=2246
+  _globals['_ALGORITHMSERVICE']._serialized_end=2954
 # @@protoc_insertion_point(module_scope)

@@ -199,6 +199,7 @@ class Package(_message.Message):
     SPEED_UP_FIELD_NUMBER: _builtins.int
     ARCHIVE_DIGEST_FIELD_NUMBER: _builtins.int
     CLASS_DROPS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """sha256 of its manifest, hex."""
     variant: _builtins.str
@@ -223,6 +224,8 @@ class Package(_message.Message):
     """Against onnx-fp32 in the same run."""
     archive_digest: _builtins.str
     """Packed package; readable with ContentService."""
+    archive_size_bytes: _builtins.int
+    """Length of the packed package."""
     @_builtins.property
     def class_drops(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassDrop]:
         """By class."""
@@ -243,10 +246,11 @@ class Package(_message.Message):
         speed_up: _builtins.float = ...,
         archive_digest: _builtins.str = ...,
         class_drops: _abc.Iterable[Global___ClassDrop] | None = ...,
+        archive_size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ap", b"ap", "ap50", b"ap50", "archive_digest", b"archive_digest", "class_drops", b"class_drops", "drop", b"drop", "id", b"id", "latency_ms", b"latency_ms", "latency_p95_ms", b"latency_p95_ms", "precision", b"precision", "size_bytes", b"size_bytes", "speed_up", b"speed_up", "target", b"target", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ap", b"ap", "ap50", b"ap50", "archive_digest", b"archive_digest", "archive_size_bytes", b"archive_size_bytes", "class_drops", b"class_drops", "drop", b"drop", "id", b"id", "latency_ms", b"latency_ms", "latency_p95_ms", b"latency_p95_ms", "precision", b"precision", "size_bytes", b"size_bytes", "speed_up", b"speed_up", "target", b"target", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
