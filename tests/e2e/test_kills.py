@@ -5,17 +5,18 @@ The seeds are printed; LODE_SOAK_SEED chooses them, LODE_SOAK_SHARE how many kil
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from local_installation import LocalWorld
+from local_installation import LocalWorld, eventually
 from lodeworks.api.dataset.v1 import dataset_pb2
+from lodeworks.api.model.v1 import model_pb2
 from lodeworks.api.task.v1 import task_pb2
-from lodeworks.errors import LodeError, TaskFailedError, UnreachableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SEED = int(os.environ.get("LODE_SOAK_SEED", "1"))
 SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
 KILLS = max(2, round(20 * SHARE))
+SMALL = {"input_size": "64x96", "threads": 1, "patience": 0, "model_width": 0.5}
 
 
 class Killer:
@@ -33,6 +35,7 @@ class Killer:
         self._name = name
         self._random = random.Random(seed)
         self._left = kills
+        self.killed: set[int] = set()
         self.done = threading.Event()
         self.failures: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -41,13 +44,14 @@ class Killer:
         self._thread.start()
 
     def join(self) -> None:
-        self._thread.join(600)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
             while self._left > 0:
                 time.sleep(self._random.uniform(0.3, 3.0))
-                self._world.kill(self._name)
+                self.killed.add(self._world.kill(self._name))
                 time.sleep(self._random.uniform(0.0, 0.5))
                 self._world.up()
                 self._left -= 1
@@ -71,55 +75,77 @@ def test_kills_while_a_training_and_imports_go_on(tmp_path: Path, name: str):
 
 
 def _exercise(world: LocalWorld, name: str) -> None:
-    archive = world.made_pictures(pictures=160, seed=SEED)
+    archive = world.made_pictures(pictures=40, seed=SEED)
     world.lode("dataset", "import", archive, "--to", "labelled", "--unknown-classes", "add")
     world.lode("dataset", "split", "labelled", "--to", "train=80,val=20")
     with world.client() as client:
         project = client.project()
+        train, val = project.datasets.get("train"), project.datasets.get("val")
+        training = project.models.train(train=train, val=val, name="shapes", settings={"epochs": 10_000, **SMALL})
+        eventually(lambda: bool(_epochs(training)), timeout_s=120, what="a first epoch")
         killer = Killer(world, name, kills=KILLS, seed=SEED)
-        training = project.models.train(
-            train=project.datasets.get("train"),
-            val=project.datasets.get("val"),
-            name="shapes",
-            settings={"epochs": 10_000, "patience": 0},
-        )
         killer.start()
         imported = 0
         while not killer.done.is_set():
-            imported += _import_once(project, world, number=imported)
+            _import_once(project, world, number=imported)
+            imported += 1
         killer.join()
         assert not killer.failures, killer.failures
-        training.refresh()
-        assert training.data is not None
-        assert training.data.state == task_pb2.TASK_STATE_RUNNING, training.data
-        assert training.data.attempt == 1, "the run was started again instead of adopted"
-        training.cancel().wait()
-        _check_versions(project)
-        log = b"".join(training.log())
-        numbers = [int(line.split()[1].partition("/")[0]) for line in log.decode().splitlines() if line.startswith("epoch ")]
-        assert numbers == sorted(set(numbers)), "log lines were lost or repeated"
-        print(f"{imported} imports beside, {len(numbers)} epochs logged")
+        assert len(killer.killed) == KILLS
+        logged = len(_epochs(training))
+        eventually(lambda: len(_epochs(training)) > logged + 1, timeout_s=60, what="an epoch after the kills")
+        _check_the_training(world, training)
+        assert project.models.get("shapes@1").data.state == model_pb2.MODEL_STATE_PARTIAL
+        _check_versions(project, imported)
+        _import_once(project, world, number=imported)
+        print(f"{imported} imports beside, {len(_epochs(training))} epochs logged")
 
 
-def _import_once(project, world: LocalWorld, *, number: int) -> int:
+def _import_once(project: Any, world: LocalWorld, *, number: int) -> None:
+    """Imports, whatever is killed meanwhile: the run is adopted and its version is there."""
     archive = world.made_pictures(pictures=8, seed=1000 + number)
-    try:
-        version = project.datasets.import_from(archive, to="many", unknown_classes="add").result()
-    except (UnreachableError, TaskFailedError):
-        return 0
+    task = project.datasets.import_from(archive, to="many", unknown_classes="add")
+    version = task.result()
+    assert task.data.attempt == 1, "the import was started again instead of adopted"
     assert version.data.state == dataset_pb2.VERSION_STATE_READY
-    return 1
+    assert version.data.picture_count == 8
 
 
-def _check_versions(project) -> None:
-    """Every version is whole or is none: those that are ready can be read to the last picture."""
-    for version in project.datasets.history("many"):
-        if version.data.state != dataset_pb2.VERSION_STATE_READY:
-            continue
+def _epochs(training: Any) -> list[int]:
+    """Returns the numbers of the epochs that the log tells."""
+    lines = b"".join(training.log()).decode().splitlines()
+    return [int(line.split()[1].partition("/")[0]) for line in lines if line.startswith("epoch ")]
+
+
+def _check_the_training(world: LocalWorld, training: Any) -> None:
+    """It is the run that was started first, and what it wrote has arrived once and in order."""
+    eventually(lambda: _state(training) == task_pb2.TASK_STATE_RUNNING, what="the training's state")
+    assert training.data.attempt == 1, "the run was started again instead of adopted"
+    (folder,) = (world.state / "worker" / "runs").glob(f"{training.id}-*")
+    written_log = (folder / "run" / "output.log").read_bytes()
+    written_metrics = (folder / "out" / "lode" / "metrics.jsonl").read_text().splitlines()[:-1]
+    training.cancel().wait()
+    assert training.data.state == task_pb2.TASK_STATE_CANCELLED
+    log = b"".join(training.log())
+    assert log.startswith(written_log), "log lines were lost or repeated"
+    numbers = _epochs(training)
+    assert numbers == list(range(1, len(numbers) + 1))
+    points = [(point.step, point.name, point.value) for point in training.metrics()]
+    told = [(point["step"], point["name"], point["value"]) for point in map(json.loads, written_metrics)]
+    assert points[: len(told)] == told, "metrics were lost or repeated"
+    assert len(set(points)) == len(points)
+
+
+def _state(training: Any) -> int:
+    return int(training.refresh().data.state)
+
+
+def _check_versions(project: Any, imported: int) -> None:
+    """Every import made one version, whole to the last byte of the last picture."""
+    versions = list(project.datasets.history("many"))
+    assert len(versions) == imported
+    for version in versions:
+        assert version.data.state == dataset_pb2.VERSION_STATE_READY
         pictures = list(version.pictures())
         assert len(pictures) == version.data.picture_count
-        for picture in pictures:
-            try:
-                assert version.picture_bytes(picture)
-            except LodeError as error:
-                raise AssertionError(f"{version.name} lacks {picture.digest}") from error
+        assert all(version.picture_bytes(picture) for picture in pictures)
