@@ -192,15 +192,19 @@ class Connection:
         self.profile = profile
         self._inner = AsyncConnection(profile)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Closes the connection and ends the thread."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None:
+            thread, self._thread = self._thread, None
+        if loop is not None and thread is not None:
             asyncio.run_coroutine_threadsafe(self._inner.close(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     def call(self, stub: Callable[[Any], Any], method: str, request: Any, *, timeout_s: float = 60.0) -> Any:
         """Calls a method of a service and returns its response. Raises LodeError."""
@@ -238,7 +242,8 @@ class Connection:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="lodeworks", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="lodeworks", daemon=True)
+                self._thread.start()
             loop = self._loop
         future = asyncio.run_coroutine_threadsafe(work, loop)
         try:
