@@ -6,10 +6,8 @@ import importlib.util
 import re
 from typing import TYPE_CHECKING
 
-import click
 import pytest
-from documented_commands import ROOT, commands, pages
-from lodeworks.cli.main import lode
+from documented_commands import ROOT, check_lode, commands, pages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,26 +19,6 @@ VERBS = {
     "lode-worker": {"enroll", "run", "status", "doctor"},
     "lode-controller": {"init", "serve", "migrate", "doctor"},
 }
-
-
-def check_lode(words: list[str]) -> None:
-    """Parses the words after `lode` against the command tree; raises click.UsageError for what is not there."""
-    group: click.Command = lode
-    context = click.Context(lode, info_name="lode")
-    rest = words
-    while isinstance(group, click.Group):
-        parser = group.make_parser(context)
-        parser.allow_interspersed_args = False
-        _options, rest, _ = parser.parse_args(list(rest))
-        if not rest:
-            return  # the noun alone, or an option such as --help
-        command = group.get_command(context, rest[0])
-        if command is None:
-            raise click.UsageError(f"no command {rest[0]!r}")
-        context = click.Context(command, parent=context, info_name=rest[0])
-        group, rest = command, rest[1:]
-    if rest:
-        group.make_parser(context).parse_args(list(rest))
 
 
 @pytest.mark.parametrize(

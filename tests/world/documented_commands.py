@@ -7,6 +7,9 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
+from lodeworks.cli.main import lode
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN = re.compile(r"<!-- run(?:: exit (?P<code>\d+))? -->")
 _FENCE = "```"
@@ -79,4 +82,47 @@ def _simple_commands(text: str) -> list[list[str]]:
                 continue
             if words and words[0] in _PROGRAMS:
                 found.append(words)
+    return found
+
+
+def check_lode(words: list[str]) -> None:
+    """Parses the words after `lode` against the command tree; raises click.UsageError for what is not there."""
+    group: click.Command = lode
+    context = click.Context(lode, info_name="lode")
+    rest = words
+    while isinstance(group, click.Group):
+        parser = group.make_parser(context)
+        parser.allow_interspersed_args = False
+        _options, rest, _ = parser.parse_args(list(rest))
+        if not rest:
+            return  # the noun alone, or an option such as --help
+        command = group.get_command(context, rest[0])
+        if command is None:
+            raise click.UsageError(f"no command {rest[0]!r}")
+        context = click.Context(command, parent=context, info_name=rest[0])
+        group, rest = command, rest[1:]
+    if rest:
+        group.make_parser(context).parse_args(list(rest))
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """One row of docs/status.md."""
+
+    feature: str
+    state: str
+    commands: tuple[str, ...]
+    test: str
+    line: int
+
+
+def status_rows() -> list[StatusRow]:
+    """Returns the rows of the tables in docs/status.md."""
+    found = []
+    for number, line in enumerate((ROOT / "docs/status.md").read_text("utf-8").splitlines(), 1):
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if not line.startswith("| ") or cells[0] in {"feature", "---"}:
+            continue
+        feature, state, typed, test = (*(cell.strip("| ") for cell in cells), "", "")[:4]
+        found.append(StatusRow(feature, state, tuple(re.findall(r"`([^`]+)`", typed)), test, number))
     return found

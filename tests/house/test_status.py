@@ -1,0 +1,52 @@
+"""The table of features keeps its word: what works names tests that exist and commands that can be typed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from documented_commands import ROOT, check_lode, status_rows, steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = status_rows()
+WORKING = [row for row in ROWS if row.state == "works"]
+
+
+def test_every_row_says_works_or_later():
+    assert len(ROWS) > 40
+    for row in ROWS:
+        assert row.state in {"works", "later"}, f"status.md:{row.line}: {row.state!r}"
+        assert (row.state == "works") == bool(row.commands) == bool(row.test), f"status.md:{row.line}: {row.feature}"
+
+
+@pytest.mark.parametrize("row", WORKING, ids=[row.feature for row in WORKING])
+def test_what_works_can_be_typed_and_is_tested(row):
+    test = ROOT / row.test
+    assert test.is_file(), f"status.md:{row.line} names {row.test}, which is not there"
+    assert re.search(r"^(async )?def test_", test.read_text("utf-8"), re.MULTILINE)
+    for command in row.commands:
+        program, *words = command.split()
+        assert program == "lode", f"status.md:{row.line}: {command}"
+        check_lode(words)
+
+
+@pytest.mark.parametrize("row", WORKING, ids=[row.feature for row in WORKING])
+def test_the_named_test_types_the_command(row):
+    """What another test than that of the page types is found in its text, word by word up to the first option."""
+    if row.test == "tests/e2e/test_first_hour.py":
+        return  # it types every command of its rows
+    text = _said_by(ROOT / row.test)
+    for command in row.commands:
+        words = [word for word in command.split()[1:3] if word.isalpha()]
+        assert all(f'"{word}"' in text or f".{word}(" in text for word in words), f"{row.test} types no `{command}`"
+
+
+def _said_by(test: Path) -> str:
+    return test.read_text("utf-8") + (ROOT / "tests/world/local_installation.py").read_text("utf-8")
+
+
+def test_the_page_to_follow_has_steps():
+    assert len(steps(ROOT / "docs/first-hour.md")) >= 15
