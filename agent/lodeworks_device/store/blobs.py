@@ -156,6 +156,11 @@ def _open_part(part: Path, size_bytes: int) -> tuple[BinaryIO, "Hasher", int]:
 
 def _claim(file: BinaryIO, size_bytes: int) -> None:
     """Claims disk blocks without changing the file's length, so that a full disk shows before bytes move."""
+    there_bytes = os.fstat(file.fileno()).st_size
+    disk = os.fstatvfs(file.fileno())
+    # Asked for more than there is, some file systems claim all of it before they refuse.
+    if size_bytes - there_bytes > disk.f_bavail * disk.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if size_bytes == 0:
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -165,6 +170,7 @@ def _claim(file: BinaryIO, size_bytes: int) -> None:
     number = ctypes.get_errno()
     # A file system that cannot claim ahead says so; the bytes themselves will show then.
     if number in _FULL:
+        os.ftruncate(file.fileno(), there_bytes)
         raise OSError(number, os.strerror(number))
 
 
