@@ -44,6 +44,9 @@ RESERVED_KEYS = (
 )
 """Keys of config.yaml that only the platform sets; an image's template may ask for export_format and shm_size."""
 
+LONGEST_SIDE = "longest_side"
+"""A setting of trainings that the platform obeys itself: pictures are scaled down to it. Executors never see it."""
+
 ANNOTATION_FORMATS = ("ark", "voc", "coco", "none")
 _SAME_FORMAT = {"det-ark": "ark", "det-voc": "voc", "seg-coco": "coco"}
 

@@ -6,7 +6,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lodeworks_formats import task_inputs
-from lodeworks_formats.protocol import INFER, MINING, TRAINING, ExportFormat, compose_config, parse_config
+from lodeworks_formats.protocol import (
+    INFER,
+    LONGEST_SIDE,
+    MINING,
+    TRAINING,
+    ExportFormat,
+    compose_config,
+    parse_config,
+)
 
 from lodeworks_worker.errors import InputError
 from lodeworks_worker.grant import Grant, Input
@@ -24,7 +32,6 @@ _VIEWS = (
 )
 _MODEL_INFO = "ymir-info.yaml"
 CHECKPOINT = "checkpoint"
-LONGEST_SIDE = "longest_side"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +117,10 @@ def config(grant: Grant, *, roots: Roots) -> dict[str, Any]:
     settings = settings_of(grant)
     wanted_format = export_format(grant, settings)
     ExportFormat.parse(wanted_format)
-    for key in ("export_format", "shm_size"):
-        settings.pop(key, None)
     operations = protocol_operations(grant)
+    # Staging has obeyed these already, and an executor may refuse settings that it does not know.
+    obeyed = {"export_format", "shm_size"} | ({LONGEST_SIDE} if TRAINING in operations else set())
+    settings = {key: value for key, value in settings.items() if key not in obeyed}
     reserved: dict[str, Any] = {
         "task_id": grant.task_id,
         "class_names": list(grant.run.class_names),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from lodeworks_formats.protocol import parse_config, render_config
+from lodeworks_formats.protocol import LONGEST_SIDE, parse_config, render_config
 
 from lodeworks_controller.domain.executor import Executor, ExecutorOperation
 from lodeworks_controller.domain.identity import Principal, ProjectRole
@@ -26,7 +26,6 @@ from lodeworks_controller.service.task import TaskService
 
 TRAIN: Final = "train"
 MODEL_VERSION: Final = "model_version"
-LONGEST_SIDE: Final = "longest_side"
 LOST_AFTER_S: Final = 600.0
 
 

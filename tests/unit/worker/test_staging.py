@@ -188,12 +188,22 @@ async def test_only_a_read_only_in_shares_the_caches_inode(cache, transfer, tmp_
 
 async def test_the_longest_side_is_scaled_with_its_boxes(cache, transfer, tmp_path, training_inputs):
     views, train, _ = training_inputs
-    made = await _stage(cache, transfer, _grant(*views, settings_yaml="longest_side: 32"), tmp_path)
+    made = await _stage(cache, transfer, _grant(*views, settings_yaml="longest_side: 32\nepochs: 2"), tmp_path)
     name = train[1].digest
     image = cv2.imread(str(made / "assets" / name[-2:] / f"{name}.jpg"))
     assert image.shape[:2] == (24, 32)
     note = (made / "annotations" / name[-2:] / f"{name}.txt").read_text()
     assert note.splitlines()[0] == "0, 5, 4, 14, 11, -1.0, 0.0"
+    config = yaml.safe_load((made / "config.yaml").read_text())
+    assert config["epochs"] == 2
+    assert "longest_side" not in config
+
+
+async def test_only_a_training_scales_so_another_runs_setting_of_that_name_is_its_own(cache, transfer, tmp_path):
+    view = made_view(transfer, "candidate", [made_picture(transfer, 1)], folder=tmp_path, class_names=CLASSES)
+    grant = _grant(view, operations=("infer",), settings_yaml="longest_side: 32")
+    made = await _stage(cache, transfer, grant, tmp_path)
+    assert yaml.safe_load((made / "config.yaml").read_text())["longest_side"] == 32
 
 
 async def test_a_turned_picture_without_a_derived_blob_is_made_upright(cache, transfer, tmp_path):
