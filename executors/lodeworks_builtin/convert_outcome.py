@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lodeworks_builtin.convert_measure import Hardware, Latency
 
 REFERENCE = "reference"
+SAME_AS_REFERENCE = "onnx-fp32"
+"""The variant that is the stage itself: the same network in the same library. Where it is made, the two are one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,16 @@ from lodeworks_runtime import load_package
 
 from lodeworks_builtin.convert_ladder import Tried, next_attempt
 from lodeworks_builtin.convert_measure import hardware, peak_memory_bytes, score_delta, side_by_side
-from lodeworks_builtin.convert_outcome import REFERENCE, Conversion, Variant
+from lodeworks_builtin.convert_outcome import REFERENCE, SAME_AS_REFERENCE, Conversion, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from lodeworks_formats.package import PackageManifest
+    from lodeworks_runtime import Algorithm
 
+    from lodeworks_builtin.convert_measure import Latency
     from lodeworks_builtin.convert_workbench import Workbench
 
 _COMPARED_PICTURES = 8
@@ -44,7 +46,7 @@ def convert_stage(
     progress(_CONVERTED, "measuring latency side by side")
     measured = [_with_memory(variant) for variant in made]
     packages = {variant.name: load_package(variant.package) for variant in made if variant.package is not None}
-    latencies = side_by_side({REFERENCE: bench.reference, **packages}, images=bench.images)
+    latencies = _latencies(bench, packages)
     return Conversion(
         name=bench.options.name,
         max_drop=bench.options.max_drop,
@@ -115,6 +117,14 @@ def _rank_layers(bench: Workbench) -> tuple[str, ...]:
         bench.stage, attempt=Attempt("int8"), calibration=bench.calibration, out=folder
     )
     return worst_layers(bench.stage, folder / "model.onnx", calibration=bench.calibration)
+
+
+def _latencies(bench: Workbench, packages: Mapping[str, Algorithm]) -> dict[str, Latency]:
+    if SAME_AS_REFERENCE not in packages:
+        return side_by_side({REFERENCE: bench.reference, **packages}, images=bench.images)
+    # The stage timed beside its own twin would only show the noise of the machine as a speed-up.
+    taken = side_by_side(packages, images=bench.images)
+    return {REFERENCE: taken[SAME_AS_REFERENCE], **taken}
 
 
 def _with_memory(variant: Variant) -> Variant:

@@ -26,7 +26,11 @@ def conversion_html(report: Mapping[str, Any]) -> str:
                 f"its boxes, one thread, one picture a time, all variants in turns on {_machine(report)}.",
                 f'<div class="card">{_scatter(report)}</div>',
             ),
-            _section("Variants", "Drop and speed-up are against the stage itself in fp32.", _variants(report)),
+            _section(
+                "Variants",
+                "Drop and speed-up are against the stage itself: in fp32, by onnxruntime.",
+                _variants(report),
+            ),
             _section("Classes", "mAP50:95 of each class, and what it lost.", _classes(report)),
             _section(
                 "What was tried",

@@ -39,6 +39,8 @@ def test_a_stage_becomes_measured_packages(world, tmp_path):
     assert [one["name"] for one in report["variants"]] == ["onnx-fp32", "onnx-int8"]
     fp32, int8 = report["variants"]
     assert abs(fp32["drop"]) < 1e-6
+    assert fp32["speed_up"] == 1.0
+    assert int8["speed_up"] == fp32["latency"]["p50_ms"] / int8["latency"]["p50_ms"]
     assert int8["drop"] <= 0.05
     for one in report["variants"]:
         assert one["latency"]["p50_ms"] > 0
@@ -69,6 +71,7 @@ def test_leaving_the_worst_layers_float_saves_a_stage(world):
     report = convert(world, precisions=("int8",))
     assert report["accepted"]
     (int8,) = report["variants"]
+    assert int8["speed_up"] == report["reference"]["latency"]["p50_ms"] / int8["latency"]["p50_ms"]
     assert [one["settings"] for one in int8["tried"]] == ["min-max", "percentile", int8["settings"]]
     assert "/c2/Conv" in int8["tried"][2]["keep_float"]
 
