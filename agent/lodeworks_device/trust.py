@@ -114,6 +114,8 @@ class Trust:
             raise DocumentError(Reason.EXPIRED, f"the release repository is out of date: {error}") from error
         except exceptions.DownloadHTTPError as error:
             raise DocumentError(Reason.NOT_RELEASED, f"the release repository is incomplete: {error}") from error
+        except exceptions.DownloadLengthMismatchError as error:
+            raise DocumentError(Reason.SIGNATURE_INVALID, f"{path} is longer than was signed: {error}") from error
         except exceptions.DownloadError as error:
             cause = error.__cause__
             if isinstance(cause, UnreachableError | RefusedError):
