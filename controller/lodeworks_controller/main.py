@@ -107,7 +107,7 @@ def _init(config: Config, flags: dict[str, Any]) -> int:
 
 
 async def _bootstrap(config: Config, administrator: str, project: str) -> str:
-    from lodeworks_controller.bootstrap import bootstrap  # noqa: PLC0415
+    from lodeworks_controller.wiring.bootstrap import bootstrap  # noqa: PLC0415
 
     return await bootstrap(config, administrator=administrator, project=project, clock=_now)
 
@@ -128,19 +128,21 @@ def _serve(config: Config, flags: dict[str, Any]) -> int:
 
 
 async def _serve_until_stopped(config: Config, pool: Any) -> int:
-    from lodeworks_controller import wiring  # noqa: PLC0415 (imports grpc, after the pool has started)
+    # They import grpc, which may come only after the pool has started.
     from lodeworks_controller.storage.database.migration import check_schema  # noqa: PLC0415
+    from lodeworks_controller.wiring.controller import Controller, program_version  # noqa: PLC0415
+    from lodeworks_controller.wiring.ground import grounded  # noqa: PLC0415
 
     await asyncio.to_thread(check_schema, config.database)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with wiring.grounded(config, clock=_now, pool=pool) as ground:
-        controller = wiring.Controller(ground)
+    async with grounded(config, clock=_now, pool=pool) as ground:
+        controller = Controller(ground)
         async with controller.serving() as served:
             note = Note(
                 pid=os.getpid(),
-                version=wiring.program_version(),
+                version=program_version(),
                 listen=_with_port(config.listen, served.listen_port),
                 listen_agents=_with_port(config.listen_agents, served.agents_port),
                 ca_fingerprint=served.ca_fingerprint,

@@ -14,7 +14,6 @@ from cryptography.x509.oid import NameOID
 from lodeworks.agent.worker.v1 import enrollment_pb2, enrollment_pb2_grpc
 from lodeworks.api.worker.v1 import worker_pb2, worker_pb2_grpc
 from lodeworks.channel.dial import ClientCertificate, dial
-from lodeworks_controller.bootstrap import bootstrap
 from lodeworks_controller.config import Config
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
@@ -25,7 +24,9 @@ from lodeworks_controller.service.store import Transaction
 from lodeworks_controller.storage.database.migration import migrate
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_controller.trust.installation import create_trust
-from lodeworks_controller.wiring import Controller, grounded
+from lodeworks_controller.wiring.bootstrap import bootstrap
+from lodeworks_controller.wiring.controller import Controller
+from lodeworks_controller.wiring.ground import grounded
 
 NOTHING = frozenset({"builtin:nothing"})
 

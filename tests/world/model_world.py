@@ -17,7 +17,7 @@ from lodeworks_controller.service.enrolment import EnrolmentService, Revocations
 from lodeworks_controller.service.training import TrainWish
 from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.trust.installation import create_trust
-from lodeworks_controller.wiring_models import ModelGround, ModelPart
+from lodeworks_controller.wiring.models import ModelGround, ModelPart
 from lodeworks_formats.manifest import canonical_json
 from made_package import packed_package
 

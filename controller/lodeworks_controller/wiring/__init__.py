@@ -1,0 +1,1 @@
+"""The controller put together by hand: the one place to read what is made of what."""

@@ -1,0 +1,98 @@
+"""The task engine: its services, and the roles that run beside the rpcs."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from lodeworks_controller.background.finisher import start_finisher
+from lodeworks_controller.background.outbox import Outbox, start_outbox
+from lodeworks_controller.background.placer import start_placer
+from lodeworks_controller.background.reaper import start_reaper
+from lodeworks_controller.background.ticks import Ticks
+from lodeworks_controller.domain.task.retry import Backoff
+from lodeworks_controller.service.attempt_end import AttemptEnd
+from lodeworks_controller.service.finishing import Finishing
+from lodeworks_controller.service.granting import GrantService
+from lodeworks_controller.service.kinds.base import Kinds
+from lodeworks_controller.service.lease import LeaseService
+from lodeworks_controller.service.log import LogService, TaskNews
+from lodeworks_controller.service.outbox import OutboxMessage
+from lodeworks_controller.service.planning import Planning
+from lodeworks_controller.service.project import enter
+from lodeworks_controller.service.reaping import Reaping
+from lodeworks_controller.service.settlement import Settlement
+from lodeworks_controller.service.task import TaskService
+from lodeworks_controller.storage.logs.files import LogFiles, MetricFiles
+from lodeworks_controller.wiring.ground import Ground
+
+_log = logging.getLogger(__name__)
+
+_RESIGN_S = 600.0
+"""How often the signatures of the release repository are looked at."""
+
+
+class Engine:
+    """The task engine: services, and the roles that run beside the rpcs."""
+
+    def __init__(self, ground: Ground, *, chance: Callable[[], float]) -> None:
+        store, wakes, terms = ground.store, ground.wakes, ground.terms
+        self._ground = ground
+        self.kinds = Kinds()
+        self.log_files = LogFiles(ground.config.logs)
+        self.metric_files = MetricFiles(ground.config.logs)
+        self._settlement = Settlement(self.kinds, wakes=wakes)
+        ends = AttemptEnd(wakes=wakes, backoff=Backoff(), chance=chance)
+        self.tasks = TaskService(store, settlement=self._settlement, enter=enter, wakes=wakes, ids=ground.ids)
+        self.leases = LeaseService(
+            store,
+            ends=ends,
+            wakes=wakes,
+            ids=ground.ids,
+            terms=terms,
+            find_missing=ground.blobs.find_missing,
+            log_tail=self._log_tail,
+        )
+        self.grants = GrantService(store, wakes=wakes, terms=terms, chance=chance)
+        self.logs = LogService(self.log_files, self.metric_files, check=self.leases.check, wakes=wakes)
+        self.news = TaskNews(self.tasks, self.log_files, self.metric_files, wakes=wakes)
+        self._reaping = Reaping(store, ends=ends, wakes=wakes)
+
+    async def _log_tail(self, task_id: str, lease_epoch: int) -> Sequence[str]:
+        return await self.logs.tail(task_id, lease_epoch)
+
+    async def _resign(self) -> None:
+        if await self._ground.trust.repository.refresh():
+            _log.info("the release repository was signed anew")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs the background roles."""
+        ground = self._ground
+        store, wakes = ground.store, ground.wakes
+        ticks = Ticks()
+        planning = Planning(store, self.kinds, settlement=self._settlement, wakes=wakes, terms=ground.terms)
+        finishing = Finishing(
+            store, self.kinds, settlement=self._settlement, wakes=wakes, at_once=ground.config.finish_at_once
+        )
+        rousers = [
+            start_placer(planning, wakes=wakes, ticks=ticks),
+            start_finisher(finishing, wakes=wakes, ticks=ticks),
+            start_outbox(Outbox(store, _deliver), wakes=wakes, ticks=ticks),
+        ]
+        start_reaper(self._reaping, terms=ground.terms, ticks=ticks)
+        ticks.every(_RESIGN_S, "release repository", self._resign)
+        for signal in (wakes.placer, wakes.finisher, wakes.outbox):
+            signal.set()  # what waited while the controller was away
+        ticks.start()
+        try:
+            yield
+        finally:
+            ticks.stop()
+            await asyncio.gather(*(rouser.stop() for rouser in rousers))
+            await asyncio.gather(planning.stop(), finishing.stop())
+
+
+async def _deliver(message: OutboxMessage) -> None:
+    """Hands a notice on; webhooks and mail will stand here, so far it is a line of the log."""
+    _log.info("%s %s", message.topic, message.payload.get("task_id", ""))

@@ -1,0 +1,45 @@
+"""What everything of the controller stands on: its state, opened once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from lodeworks_controller.config import Config
+from lodeworks_controller.domain.clock import Clock
+from lodeworks_controller.domain.ids import Ids, ulids
+from lodeworks_controller.domain.task.lease import LeaseTerms
+from lodeworks_controller.service.wake import Wakes
+from lodeworks_controller.storage.blobs.disk import DiskBlobStore
+from lodeworks_controller.storage.database.unit import SqlStore
+from lodeworks_controller.storage.segments.pool import Pool
+from lodeworks_controller.trust.installation import Trust, load_trust
+
+
+@dataclass(slots=True)
+class Ground:
+    """What everything else stands on."""
+
+    config: Config
+    clock: Clock
+    ids: Ids
+    store: SqlStore
+    blobs: DiskBlobStore
+    trust: Trust
+    pool: Pool
+    wakes: Wakes
+    terms: LeaseTerms
+
+
+@asynccontextmanager
+async def grounded(config: Config, *, clock: Clock, pool: Pool) -> AsyncIterator[Ground]:
+    """Opens the state of an installation, and closes it when left."""
+    ids = ulids(clock)
+    trust = await asyncio.to_thread(load_trust, config.trust, clock=clock)
+    blobs = DiskBlobStore(config.blobs, ids=ids)
+    await asyncio.to_thread(blobs.open)
+    store = await SqlStore.open(config.database, clock=clock, ids=ids)
+    try:
+        yield Ground(config, clock, ids, store, blobs, trust, pool, Wakes(), LeaseTerms())
+    finally:
+        await store.close()
