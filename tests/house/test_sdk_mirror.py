@@ -13,7 +13,6 @@ from lodeworks.cli.main import lode
 MIRROR: dict[str, tuple[str, ...]] = {
     "whoami": ("Users.whoami",),
     "doctor": ("Users.whoami", "Workers.list"),
-    "version": ("Users.whoami",),
     "login": ("Users.whoami",),
     "project create": ("Projects.create",),
     "project ls": ("Projects.list",),
@@ -122,6 +121,7 @@ OF_THIS_MACHINE = {
     "status": "looks at processes",
     "demo": "starts programs, then walks through other commands",
     "logout": "forgets a profile",
+    "version": "says what is installed here",
     "completion": "prints a script",
     "profile ls": "reads the profiles",
     "profile use": "writes the profiles",

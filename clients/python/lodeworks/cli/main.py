@@ -22,7 +22,7 @@ _COMMANDS = {
     "login": ("login", "Log in to a server."),
     "logout": ("login", "Forget a server."),
     "whoami": ("login", "Show who you are, and where."),
-    "version": ("login", "Show the versions of client and server."),
+    "version": ("login", "Show the version of this program."),
     "completion": ("login", "Print the completion script of a shell."),
     "profile": ("login", "Switch between servers."),
     "project": ("project", "Projects and their members."),

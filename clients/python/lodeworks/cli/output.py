@@ -139,5 +139,5 @@ def size(size_bytes: float) -> str:
 
 
 def table_of_counts(classes: Iterable[Mapping[str, Any]]) -> str:
-    """Writes class counts in one line."""
-    return ", ".join(f"{entry['class_name']} {entry['boxes']}" for entry in classes) or "-"
+    """Writes class counts in one line; classes without a box are left out."""
+    return ", ".join(f"{entry['class_name']} {entry['boxes']}" for entry in classes if entry["boxes"]) or "-"
