@@ -148,7 +148,7 @@ async def test_a_full_disk_shows_before_bytes_move(tmp_path):
 
 async def test_a_flipped_bit_at_rest_is_found_and_fetched_again(tmp_path):
     path = await install(tmp_path, Sender())
-    (path / "labels.txt").write_bytes(b"XXX\n")
+    (path / "labels.txt").write_bytes(b"???\n")
     blobs, packages, _ = opened(tmp_path)
     with pytest.raises(StepError) as raised:
         await packages.assemble(PACKAGE_ID, MANIFEST)
