@@ -13,6 +13,7 @@ from local_installation import LocalWorld, eventually
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else shutil.which("docker")
 IMAGE = "lodeworks-detector"
+GRACE_S = 10.0
 SETTINGS = ("--set", "epochs=4", "--set", "seed=3", "--set", "threads=1", "--set", "input_size=128x160")
 
 
@@ -49,6 +50,15 @@ def _losses(world: LocalWorld, task_id: str) -> dict[int, float]:
     return {point.step: point.value for point in points if point.name == "train/loss"}
 
 
+def _containers() -> str:
+    """Returns the names of all containers, running or not."""
+    assert DOCKER is not None
+    listed = subprocess.run(
+        [DOCKER, "ps", "-a", "--format", "{{.Names}}"], capture_output=True, text=True, check=True, timeout=20
+    )
+    return listed.stdout
+
+
 def test_a_container_trains_as_a_process_does(prepared: LocalWorld):
     train = ("model", "train", "--train", "train", "--val", "val", *SETTINGS)
     here = prepared.json(*train, "-n", "here")
@@ -58,6 +68,9 @@ def test_a_container_trains_as_a_process_does(prepared: LocalWorld):
     assert ours.keys() == theirs.keys()
     assert all(abs(ours[step] - theirs[step]) <= 1e-3 for step in ours), (ours, theirs)
     assert abs(here["map50"] - there["map50"]) <= 0.01
+    apart = max(abs(ours[step] - theirs[step]) for step in ours)
+    print(f"\nloss apart by at most {apart:.2e}; mAP50 {here['map50']:.4f} and {there['map50']:.4f}")
+    eventually(lambda: there["task_id"] not in _containers(), what="the end of the container")
 
 
 def test_a_cancel_ends_the_container_and_leaves_the_stages(prepared: LocalWorld):
@@ -67,9 +80,10 @@ def test_a_cancel_ends_the_container_and_leaves_the_stages(prepared: LocalWorld)
     started_s = time.monotonic()
     prepared.lode("task", "cancel", task_id)
     eventually(lambda: prepared.json("task", "show", task_id)["state"] == "cancelled", timeout_s=60, what="the cancel")
-    assert time.monotonic() - started_s < 45
-    running = subprocess.run([DOCKER, "ps", "--format", "{{.Names}}"], capture_output=True, text=True, check=True)
-    assert task_id not in running.stdout
+    took_s = time.monotonic() - started_s
+    print(f"\ncancelled after {took_s:.1f} s")
+    assert took_s < GRACE_S + 15
+    eventually(lambda: task_id not in _containers(), what="the end of the container")
     version = prepared.json("model", "show", "cut@1")
     assert version["state"] == "partial"
     assert version["stages"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SEED = int(os.environ.get("LODE_SOAK_SEED", "1"))
 SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
 KILLS = max(2, round(20 * SHARE))
-SMALL = {"input_size": "64x96", "threads": 1, "patience": 0, "model_width": 0.5}
+SMALL = {"input_size": "64x96", "threads": 1, "patience": 10_000, "model_width": 0.5}
 
 
 class Killer:
@@ -82,7 +82,8 @@ def _exercise(world: LocalWorld, name: str) -> None:
         project = client.project()
         train, val = project.datasets.get("train"), project.datasets.get("val")
         training = project.models.train(train=train, val=val, name="shapes", settings={"epochs": 10_000, **SMALL})
-        eventually(lambda: bool(_epochs(training)), timeout_s=120, what="a first epoch")
+        eventually(lambda: training.refresh().over or bool(_epochs(training)), timeout_s=120, what="a first epoch")
+        assert not training.over, training.data
         killer = Killer(world, name, kills=KILLS, seed=SEED)
         killer.start()
         imported = 0
