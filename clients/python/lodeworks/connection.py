@@ -20,6 +20,7 @@ from lodeworks.channel.diagnosis import explain
 from lodeworks.channel.dial import dial
 from lodeworks.channel.download import download
 from lodeworks.channel.errors import ChannelError
+from lodeworks.channel.patience import Patience
 from lodeworks.channel.pinning import fetch_authority
 from lodeworks.channel.refusal import refusal_of
 from lodeworks.channel.upload import LocalBlob, blob_of_file, upload
@@ -107,7 +108,9 @@ class AsyncConnection:
         self, project: str, blobs: list[LocalBlob], *, progress: Callable[[int], None] | None = None
     ) -> int:
         """Sends what the project lacks; returns the bytes that travelled."""
-        return cast("int", await self._translated(upload(await self._content(project), blobs, progress=progress)))
+        wire = await self._content(project)
+        work = upload(wire, blobs, patience=self._patience(), progress=progress)
+        return cast("int", await self._translated(work))
 
     async def download(
         self,
@@ -120,14 +123,22 @@ class AsyncConnection:
     ) -> None:
         """Fetches a blob of the project into a file, resuming what is there of it."""
         wire = await self._content(project)
-        await self._translated(download(wire, digest, path, size_bytes=size_bytes, progress=progress))
+        patience = self._patience()
+        await self._translated(
+            download(wire, digest, path, size_bytes=size_bytes, patience=patience, progress=progress)
+        )
 
     async def read_blob(self, project: str, digest: str) -> bytes:
         """Returns the bytes of a blob of the project; for small ones."""
         wire = await self._content(project)
+        patience = self._patience()
 
         async def read() -> bytes:
-            return b"".join([piece.data async for piece in wire.read(digest, offset=0)])
+            while True:
+                try:
+                    return b"".join([piece.data async for piece in wire.read(digest, offset=0)])
+                except grpc.RpcError as error:
+                    await patience.bear(error)
 
         return cast("bytes", await self._translated(read()))
 
@@ -138,6 +149,11 @@ class AsyncConnection:
     async def sleep(self, seconds: float) -> None:
         """Waits."""
         await asyncio.sleep(seconds)
+
+    def _patience(self) -> Patience:
+        """Returns how long a transfer goes on trying: as long as a call does."""
+        least_s = PATIENCE_S if self._answered else FIRST_PATIENCE_S
+        return Patience(least_s=least_s, backoff=Backoff(random.random, first_s=0.2, longest_s=3.0))
 
     async def _translated(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:

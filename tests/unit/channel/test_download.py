@@ -140,3 +140,15 @@ async def test_empty_blob(tmp_path: Path) -> None:
     await download(Source(b""), hashlib.sha256(b"").hexdigest(), tmp_path / "a", size_bytes=0)
 
     assert (tmp_path / "a").read_bytes() == b""
+
+
+async def test_waits_out_a_restart_however_many_tries_it_takes(tmp_path: Path) -> None:
+    waits = list[float]()
+    long = patience(waits, tries=2)
+    long.least_s = 4.0
+
+    await download(Source(breaks=[0] * 5), DIGEST, tmp_path / "a", size_bytes=len(CONTENT), patience=long)
+
+    assert len(waits) == 5
+    with pytest.raises(TransferBrokenError, match="broke off 6 times"):
+        await download(Source(breaks=[0] * 20), DIGEST, tmp_path / "b", size_bytes=len(CONTENT), patience=long)

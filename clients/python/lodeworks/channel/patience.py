@@ -21,13 +21,16 @@ class Patience:
 
     Attributes:
         tries: How many interruptions in a row are borne.
+        least_s: Seconds of waiting that are borne in any case, however many interruptions they hold.
         sleep: Waits for so many seconds.
         backoff: Chooses the seconds.
     """
 
     tries: int = 8
+    least_s: float = 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     backoff: Backoff = field(default_factory=lambda: Backoff(random.random, first_s=0.2, longest_s=10.0))
+    _waited_s: float = 0.0
 
     async def bear(self, error: grpc.RpcError) -> None:
         """Waits before the next try.
@@ -39,13 +42,16 @@ class Patience:
         refusal = refusal_of(error)
         if refusal.code not in _PASSING and refusal.retry_after_s is None:
             raise error
-        if self.backoff.failures >= self.tries:
+        if self.backoff.failures >= self.tries and self._waited_s >= self.least_s:
             raise TransferBrokenError(
-                f"the transfer broke off {self.tries + 1} times without progress "
+                f"the transfer broke off {self.backoff.failures + 1} times without progress "
                 f"({refusal.message or refusal.code.name}); check the network and repeat, what arrived is kept"
             ) from error
-        await self.sleep(self.backoff.next_s(refusal.retry_after_s))
+        pause_s = self.backoff.next_s(refusal.retry_after_s)
+        self._waited_s += pause_s
+        await self.sleep(pause_s)
 
     def progressed(self) -> None:
         """Notes that bytes moved; the tries begin anew."""
         self.backoff.reset()
+        self._waited_s = 0.0
