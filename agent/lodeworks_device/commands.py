@@ -17,10 +17,10 @@ from lodeworks_device import agent, enrolment
 from lodeworks_device import config as configuration
 from lodeworks_device.capabilities import free_disk_bytes, survey
 from lodeworks_device.config import Config
-from lodeworks_device.errors import ConfigError, DeviceError, EnrolmentError
+from lodeworks_device.errors import AlreadyRunningError, ConfigError, DeviceError, EnrolmentError, UnreachableError
 from lodeworks_device.store.state_file import look
 
-_DONE, _FAILED, _WRONG_USE, _REFUSED = 0, 1, 2, 4
+_DONE, _FAILED, _WRONG_USE, _REFUSED, _UNREACHABLE = 0, 1, 2, 4, 5
 _ENOUGH_DISK_BYTES = 1_000_000_000
 _END_WITHIN_S = 20.0
 
@@ -41,9 +41,12 @@ def execute(given: argparse.Namespace) -> int:
     except ConfigError as error:
         _complain(error)
         return _WRONG_USE
-    except EnrolmentError as error:
+    except (AlreadyRunningError, EnrolmentError) as error:
         _complain(error)
         return _REFUSED
+    except UnreachableError as error:
+        _complain(error)
+        return _UNREACHABLE
     except (DeviceError, OSError) as error:
         _complain(error)
         return _FAILED

@@ -15,7 +15,7 @@ def run() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs a command; returns 0, 1 failed, 2 wrong use, 4 refused."""
+    """Runs a command; returns 0, 1 failed, 2 wrong use, 4 refused, 5 controller unreachable."""
     given = _parser().parse_args(arguments)
     try:
         from lodeworks_device import commands  # noqa: PLC0415 - what it imports may be missing: that is said below

@@ -71,6 +71,16 @@ class Cache:
                 self._fetching.pop(digest, None)
             done.set_result(None)
 
+    async def make_room(self) -> None:
+        """Removes all that no run has pinned, and what broke off: the disk is full."""
+        pinned = frozenset[str]().union(*self._pins.values())
+        gone = [digest for digest in self._sizes if digest not in pinned]
+        for digest in gone:
+            del self._sizes[digest]
+        arriving = self._folder / "arriving"
+        left = [path for path in arriving.glob("*") if path.name.partition(".")[0] not in self._fetching]
+        await in_thread(_unlink_all, [*map(self.path, gone), *left])
+
     def _publish(self, arriving: Path, digests: Iterable[str]) -> dict[str, int]:
         arrived = {}
         for digest in digests:

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -17,10 +18,18 @@ from lodeworks_worker import config as configuration
 from lodeworks_worker import enrolment, worker
 from lodeworks_worker.config import Config
 from lodeworks_worker.drivers.base import Capabilities
-from lodeworks_worker.errors import ConfigError, EnrolmentError, RemovedError, SupersededError, WorkerError
+from lodeworks_worker.errors import (
+    ConfigError,
+    EnrolmentError,
+    RemovedError,
+    RunningAlreadyError,
+    SupersededError,
+    UnreachableError,
+    WorkerError,
+)
 from lodeworks_worker.journal import Journal
 
-_DONE, _FAILED, _WRONG_USE, _REFUSED = 0, 1, 2, 4
+_DONE, _FAILED, _WRONG_USE, _REFUSED, _UNREACHABLE = 0, 1, 2, 4, 5
 _ENOUGH_DISK_BYTES = 5_000_000_000
 
 
@@ -39,10 +48,13 @@ def execute(given: argparse.Namespace) -> int:
     except ConfigError as error:
         _complain(error)
         return _WRONG_USE
-    except (EnrolmentError, RemovedError, SupersededError) as error:
+    except (EnrolmentError, RemovedError, RunningAlreadyError, SupersededError) as error:
         _complain(error)
         return _REFUSED
-    except WorkerError as error:
+    except UnreachableError as error:
+        _complain(error)
+        return _UNREACHABLE
+    except (WorkerError, OSError, sqlite3.Error) as error:
         _complain(error)
         return _FAILED
 

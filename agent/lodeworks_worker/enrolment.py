@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf.timestamp_pb2 import Timestamp
 from lodeworks.agent.worker.v1 import enrollment_pb2, enrollment_pb2_grpc
+from lodeworks.channel import errors as channel_errors
 from lodeworks.channel.diagnosis import explain, split_target
 from lodeworks.channel.dial import ClientCertificate, dial
 from lodeworks.channel.errors import ChannelError
 from lodeworks.channel.pinning import fetch_authority
 from lodeworks.channel.refusal import refusal_of
 
-from lodeworks_worker.errors import EnrolmentError
+from lodeworks_worker.errors import EnrolmentError, UnreachableError
 
 _CALL_TIMEOUT_S = 30.0
 _KEY, _CERTIFICATE, _CA, _TOLD = "key.pem", "certificate.pem", "ca.pem", "worker.json"
@@ -80,12 +81,13 @@ async def enrol(folder: Path, *, server: str, token: str, ca_fingerprint: str, h
 
     Raises:
         EnrolmentError: The controller refused, or it is not the one of the fingerprint.
+        UnreachableError: Nobody answers at the address.
     """
     key_pem = own_key(folder)
     try:
         ca_pem = fetch_authority(server, pinned=ca_fingerprint)
     except ChannelError as error:
-        raise EnrolmentError(str(error)) from error
+        raise _refused(error) from error
     request = enrollment_pb2.EnrollRequest(token=token, csr_pem=signing_request(key_pem), hostname=hostname)
     async with dial(server, ca_pem=ca_pem) as channel:
         stub = enrollment_pb2_grpc.EnrollmentServiceStub(channel)
@@ -93,7 +95,7 @@ async def enrol(folder: Path, *, server: str, token: str, ca_fingerprint: str, h
             told = await stub.Enroll(request, timeout=_CALL_TIMEOUT_S)
         except grpc.RpcError as error:
             cause = await explain(error, target=server, ca_pem=ca_pem)
-            raise EnrolmentError(str(cause) if cause else refusal_of(error).message) from error
+            raise _refused(cause) if cause else EnrolmentError(refusal_of(error).message) from error
     identity = Identity(
         worker_id=told.worker_id,
         name=told.name,
@@ -105,6 +107,11 @@ async def enrol(folder: Path, *, server: str, token: str, ca_fingerprint: str, h
     )
     _keep(folder, identity)
     return identity
+
+
+def _refused(error: ChannelError) -> EnrolmentError | UnreachableError:
+    kind = UnreachableError if error.reason == channel_errors.UnreachableError.reason else EnrolmentError
+    return kind(str(error))
 
 
 def renewal_due(identity: Identity, *, at: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 WorkerError
 ├── ConfigError            the configuration cannot be used
+├── RunningAlreadyError    another worker runs on this state folder
 ├── EnrolmentError         the controller did not take this worker in
 ├── DriverError            a driver could not do what it was asked
 │   ├── LaunchError        the run did not start; carries the reason that the task gets
@@ -33,6 +34,12 @@ class ConfigError(WorkerError):
     """The configuration cannot be used."""
 
     reason = "CONFIG"
+
+
+class RunningAlreadyError(WorkerError):
+    """Another worker runs on this state folder."""
+
+    reason = "RUNNING_ALREADY"
 
 
 class EnrolmentError(WorkerError):

@@ -45,6 +45,7 @@ from lodeworks_worker.staging.stage import Stager
 from lodeworks_worker.yielded import send_outputs
 
 _AGAIN_S = 1.0
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REPORTED = {
     RunPhase.GRANTED: RunState.STAGING,
     RunPhase.STAGED: RunState.STAGING,
@@ -111,7 +112,10 @@ class HeldRun:
     async def end(self, reason: FailureReason, message: str) -> None:
         """Orders the run to end; the first order names the reason. What it has written is kept."""
         if self._entry.ending is None and self.phase in {RunPhase.GRANTED, RunPhase.STAGED, RunPhase.STARTED}:
-            await self._save(ending=reason, ending_message=message)
+            try:
+                await self._save(ending=reason, ending_message=message)
+            except sqlite3.Error as error:  # the order holds all the same, as long as this process lives
+                self._kit.log.warning("run %s: the order to end is not journaled: %s", self.grant.name, error)
             self._say(f"asked to end: {message}")
             self._ordered.set()
 
@@ -136,9 +140,13 @@ class HeldRun:
         except Exception as error:  # noqa: BLE001 - a lost lease must not stay reported
             # What a driver cannot remove now is a stray of the next start.
             self._kit.log.warning("run %s is not removed: %s", self.grant.name, error)
-        await self._kit.journal.forget(self._entry)
+        # The folder first: on a full disk the journal needs its room.
         self._kit.cache.release(self.grant.name)
         await in_thread(_removed, self._folder)
+        try:
+            await self._kit.journal.forget(self._entry)
+        except sqlite3.Error as error:
+            self._kit.log.warning("run %s stays journaled until the next start: %s", self.grant.name, error)
         self._dropped = True
         self._kit.changed()
 
@@ -156,8 +164,12 @@ class HeldRun:
         except InputError as error:
             await self._give_up(FailureReason.BAD_INPUT, str(error))
         except (OSError, WorkerError) as error:
-            full = isinstance(error, NoSpaceError) or getattr(error, "errno", None) == errno.ENOSPC
-            await self._give_up(FailureReason.DISK_FULL if full else FailureReason.WORKER, str(error))
+            if isinstance(error, NoSpaceError) or getattr(error, "errno", None) in _FULL:
+                await self._give_up_room()
+                folder = self._kit.runs_folder.parent
+                await self._give_up(FailureReason.DISK_FULL, f"the worker's disk is full; make room for {folder}: {error}")
+            else:
+                await self._give_up(FailureReason.WORKER, str(error))
         except Exception as error:
             self._kit.log.exception("run %s: unexpected in phase %s", self.grant.name, self.phase.value)
             what = f"unexpected {type(error).__name__} in the worker: {error}; its log has the traceback"
@@ -290,6 +302,14 @@ class HeldRun:
             await self._give_up(FailureReason.WORKER, f"the controller refused the outcome: {error}")
         else:
             await self.drop()
+
+    async def _give_up_room(self) -> None:
+        """Removes what a run that never started has staged: it is fetched again by the next attempt."""
+        self._kit.cache.release(self.grant.name)
+        if self.phase is RunPhase.GRANTED:
+            for part in ("in.making", "in", "out"):
+                await in_thread(_removed, self._folder / part)
+        await self._kit.cache.make_room()
 
     async def _give_up(self, reason: FailureReason, message: str) -> None:
         """Ends the run because this worker cannot go on with it; the outcome says why.

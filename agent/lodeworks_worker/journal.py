@@ -3,8 +3,11 @@
 The order of writes is what makes kill -9 harmless: a grant is journaled before anything is done about it, STAGED
 before the driver is asked to start, an outcome with its request id before it is sent, and an entry is deleted only
 after the controller has answered. Whatever happens between two of these is repeated, and may be repeated.
+
+A reserve beside the file is given up when the disk is full: the outcome that says so can still be written down.
 """
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -21,6 +24,8 @@ from lodeworks_worker.putting_down import in_thread
 from lodeworks_worker.stored import from_plain, to_plain
 
 _T = TypeVar("_T")
+_RESERVE_BYTES = 1 << 20
+_PAGES_OF_LOG = 64
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
   task_id TEXT NOT NULL, lease_epoch INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (task_id, lease_epoch)
@@ -79,6 +84,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._reserve = path.with_name(f"{path.name}.reserve")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._connection: sqlite3.Connection | None = None
 
@@ -121,7 +127,29 @@ class Journal:
         return [from_plain(Entry, json.loads(body)) for body in await self._do(read)]
 
     async def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await in_thread(lambda: work(self._opened()), threads=self._thread)
+        return await in_thread(lambda: self._robust(work), threads=self._thread)
+
+    def _robust(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            done = work(self._opened())
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._reserve.exists():
+                raise
+            self._reserve.unlink()
+            return work(self._opened())
+        self._keep_reserve()
+        return done
+
+    def _keep_reserve(self) -> None:
+        if self._connection is None or self._reserve.exists():
+            return
+        temporary = self._reserve.with_suffix(".tmp")
+        try:
+            temporary.write_bytes(bytes(_RESERVE_BYTES))
+            temporary.replace(self._reserve)
+        except OSError:  # no room for it now: the next write tries again
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -129,6 +157,7 @@ class Journal:
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_OF_LOG}")
             connection.execute(_SCHEMA)
             self._connection = connection
         return self._connection

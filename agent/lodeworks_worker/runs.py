@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import Sequence
 
 from lodeworks_worker.control_plane import Held, LeaseReport
@@ -70,7 +71,11 @@ class Runs:
         for key in [key for key in self._runs if key[0] == grant.task_id and key[1] < grant.lease_epoch]:
             await self.drop(*key)
         entry = Entry(grant=grant)
-        await self._kit.journal.save(entry)
+        try:
+            await self._kit.journal.save(entry)
+        except sqlite3.Error as error:
+            self._kit.log.error("%s is not taken, its lease ends: the journal: %s", grant.name, error)  # noqa: TRY400
+            return False
         self._begin(entry)
         return True
 

@@ -27,7 +27,7 @@ from lodeworks_worker.drivers.fake import FakeDriver, FakeScript
 from lodeworks_worker.drivers.logged import LoggedDriver
 from lodeworks_worker.drivers.process import ProcessDriver
 from lodeworks_worker.enrolment import Identity
-from lodeworks_worker.errors import ConfigError, EnrolmentError
+from lodeworks_worker.errors import EnrolmentError, RunningAlreadyError
 from lodeworks_worker.executors import Executors
 from lodeworks_worker.held_run import Kit
 from lodeworks_worker.journal import Journal
@@ -48,14 +48,14 @@ def identity_folder(config: Config) -> Path:
 
 @contextlib.contextmanager
 def only_one(state: Path) -> Iterator[None]:
-    """Makes sure that one worker runs per state folder; raises ConfigError where one does already."""
+    """Makes sure that one worker runs per state folder; raises RunningAlreadyError where one does already."""
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(state / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"a worker runs on {state} already; give this one another --state") from error
+            raise RunningAlreadyError(f"a worker runs on {state} already; give this one another --state") from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
