@@ -78,6 +78,10 @@ class ClassMap:
             fresh.setdefault(fold(name), name)
         return tuple(name for folded, name in fresh.items() if folded not in decided)
 
+    def meaningless(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Returns those of the names that mean no class, be it by decision, in the order given."""
+        return replace(self, ignored=()).unknown(names)
+
     def resolve(self, raw: Iterable[RawClass]) -> dict[int, str]:
         """Returns rid → name of the class that it means here; raw classes without meaning are left out."""
         index = self._index()

@@ -160,13 +160,15 @@ class DatasetArrival:
             await self._check_present(task, digests)
 
         inspection = await self._segments.inspect(exchange, assets=assets, each=check)
-        fresh = before.unknown(inspection.class_names)
+        # Who says "add" takes back what was ignored before.
+        adding = wish.unknown_classes is UnknownClasses.ADD
+        fresh = (before.meaningless if adding else before.unknown)(inspection.class_names)
         boxes: Counter[str] = Counter()
         for counts in (inspection.boxes, inspection.prediction_boxes):
             for name, count in counts.items():
                 boxes[fold(name)] += count
         after = before
-        if fresh and wish.unknown_classes is UnknownClasses.ADD:
+        if fresh and adding:
             after = before.add(fresh, ids=self._ids)
         elif fresh and wish.unknown_classes is UnknownClasses.IGNORE:
             after = before.ignore(fresh)

@@ -25,7 +25,7 @@ def require_annotated(version: DatasetVersion) -> None:
     if version.content is not None and not version.content.statistics.annotated:
         raise ConflictError(
             "NOT_ANNOTATED",
-            f"{version.full_name} has no annotations; annotate it, or import labels with --labels-for",
+            f"{version.full_name} has no annotations; import its pictures again with annotation files beside them",
             dataset=version.full_name,
         )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lodeworks.cli import programs
 from lodeworks.cli.programs import Running
-from lodeworks.errors import LodeError
+from lodeworks.errors import LodeError, RefusedError
 from lodeworks.profile import Profile
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class LocalInstallation:
 
     def _start_controller(self, command: str, state: Path, note: dict[str, Any]) -> None:
         ports = note["ports"]
+        for port in (ports["listen"], ports["agents"]):
+            _require_free(port)
         (state / "controller.json").unlink(missing_ok=True)
         log = self.log_folder / "controller.log"
         arguments = [command, "serve", "--state", str(state)]
@@ -177,6 +179,20 @@ def _online(client: Any) -> bool:
     from lodeworks.api.worker.v1.worker_pb2 import WORKER_STATE_ONLINE
 
     return any(worker.name == "local" and worker.state == WORKER_STATE_ONLINE for worker in client.workers.list())
+
+
+def _require_free(port: int) -> None:
+    """Raises RefusedError when another program has a port that this installation keeps."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise RefusedError(
+                f"another program uses port {port}, under which this installation is known ({error.strerror}); "
+                f"find it with `ss -ltnp 'sport = :{port}'` and stop it, or name another --state",
+                reason="PORT_IN_USE",
+            ) from error
 
 
 def _free_ports() -> dict[str, int]:
