@@ -167,7 +167,9 @@ class HeldRun:
             if isinstance(error, NoSpaceError) or getattr(error, "errno", None) in _FULL:
                 await self._give_up_room()
                 folder = self._kit.runs_folder.parent
-                await self._give_up(FailureReason.DISK_FULL, f"the worker's disk is full; make room for {folder}: {error}")
+                await self._give_up(
+                    FailureReason.DISK_FULL, f"the worker's disk is full; make room under {folder} ({error})"
+                )
             else:
                 await self._give_up(FailureReason.WORKER, str(error))
         except Exception as error:

@@ -20,5 +20,5 @@ def safe_name(name: str) -> str:
         shown = name[:80].encode("utf-8", "replace").decode()
         raise FormatError("UNSAFE_NAME", "the name is empty, too long or holds control characters", shown)
     if plain.startswith("/") or _DRIVE.match(plain) or ".." in parts:
-        raise FormatError("UNSAFE_NAME", "the name leads out of its folder; pack the archive with names below one folder", name[:80])
+        raise FormatError("UNSAFE_NAME", "the name leads out of its folder; pack it again with plain names", name[:80])
     return "/".join(parts)

@@ -144,11 +144,15 @@ def follow_deployment(session: Session, deployment: Deployment, *, detach: bool)
     """Shows the phases that the devices go through, then the devices."""
     if not detach:
         last: dict[str, str] = {}
-        for device in deployment.watch():
-            phase = device.reported(deployment.algorithm).phase
-            if last.get(device.id) != phase:
-                last[device.id] = phase
-                session.output.hint(f"{device.name}: {phase}")
+        try:
+            for device in deployment.watch():
+                phase = device.reported(deployment.algorithm).phase
+                if last.get(device.id) != phase:
+                    last[device.id] = phase
+                    session.output.hint(f"{device.name}: {phase}")
+        except KeyboardInterrupt:
+            session.output.hint("\ndetached; the deployment goes on: `lode device ls`")
+            return
         deployment.result()
     for device in deployment.devices:
         print_device(session, device)

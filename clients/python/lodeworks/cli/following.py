@@ -35,9 +35,14 @@ def follow(session: Session, task: Task[T], *, detach: bool) -> T | None:
         try:
             _watch(session, task)
         except KeyboardInterrupt:
-            session.output.hint(f"\ndetached; the task goes on: `lode task watch {task.id}`")
+            detached(session, task)
             return None
     return task.result()
+
+
+def detached(session: Session, task: Task[Any]) -> None:
+    """Says that a task that was followed goes on alone."""
+    session.output.hint(f"\ndetached; the task goes on: `lode task watch {task.id}`")
 
 
 def _watch(session: Session, task: Task[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -104,4 +105,6 @@ def run(args: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(0)
     finally:
+        # A second Ctrl-C must not break into the closing.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         session.close()

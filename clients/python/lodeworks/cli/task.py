@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lodeworks.cli.following import detached, follow
 from lodeworks.cli.output import plain
 from lodeworks.cli.session import NAMES, Noun, flat
 
@@ -79,8 +80,6 @@ def show(session: Session, task_id: str) -> None:
 @click.pass_obj
 def watch(session: Session, task_id: str) -> None:
     """Follow progress and metrics to the end."""
-    from lodeworks.cli.following import follow
-
     task = session.client.tasks.get(task_id)
     follow(session, task, detach=False)
     assert task.data is not None
@@ -98,9 +97,12 @@ def logs(session: Session, task_id: str, following: bool, attempt: int, worker: 
     task = session.client.tasks.get(task_id)
     out = sys.stdout.buffer
     if following and not worker:
-        for event in task.watch():
-            out.write(event.log)
-            out.flush()
+        try:
+            for event in task.watch():
+                out.write(event.log)
+                out.flush()
+        except KeyboardInterrupt:
+            detached(session, task)
         return
     for part in task.log(attempt=attempt, stream="worker" if worker else "out"):
         out.write(part)
@@ -113,7 +115,9 @@ def logs(session: Session, task_id: str, following: bool, attempt: int, worker: 
 def wait(session: Session, task_id: str) -> None:
     """Wait until a task has ended; exits with 1 unless it succeeded."""
     task = session.client.tasks.get(task_id)
-    session.output.one(task.result())
+    result = follow(session, task, detach=False)
+    if result is not None:
+        session.output.one(result)
 
 
 @task_command.command("cancel", example="lode task cancel ID")
