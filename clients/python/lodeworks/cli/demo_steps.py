@@ -30,6 +30,8 @@ _RARE = "star"
 _REJECTS = 4
 _PARTS = {"train": 26, "pool": 48, "val": 11, "test": 15}
 _MINED_SHARE = 0.5
+_PICTURES_SEEN = 6000
+"""By each training, in all its epochs: enough to learn, little enough to wait for."""
 _DEVICE_READY_S = 60.0
 
 
@@ -51,7 +53,7 @@ class Demonstration:
         self._folder = folder
         self._seed = seed
         self._pictures = pictures
-        self._settings: dict[str, Any] = {"seed": seed} | ({"epochs": epochs} if epochs else {})
+        self._epochs = epochs
         self._client: Client | None = None
         self._project: Project
         self._parts: dict[str, DatasetVersion] = {}
@@ -148,8 +150,10 @@ class Demonstration:
         return f"{len(self._parts['train'])} pictures: {_scores(self._evaluation)}"
 
     def _train(self, train: DatasetVersion) -> tuple[ModelVersion, Evaluation]:
+        epochs = self._epochs or round(_PICTURES_SEEN / len(train))
+        settings = {"seed": self._seed, "epochs": epochs, "input_size": "192x256"}
         model = self._project.models.train(
-            train=train, val=self._parts["val"], name="shapes", settings=self._settings
+            train=train, val=self._parts["val"], name="shapes", settings=settings
         ).result()
         return model, model.evaluate(on=self._parts["test"]).result()
 
