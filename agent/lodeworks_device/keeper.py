@@ -4,6 +4,7 @@ It alone writes the route file and ends processes. Whatever a killed agent left,
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -54,7 +55,7 @@ class Keeper:
         self._silences: defaultdict[Instance, int] = defaultdict(int)
         self.stats: dict[str, Mapping[str, Any]] = {}
         self.front_problem = ""
-        ledger.listen(self._wake.set)
+        ledger.listen(self._changed)
 
     async def run(self) -> None:
         """Looks again and again until cancelled; then leaves everything as it runs."""
@@ -83,7 +84,7 @@ class Keeper:
         for state in states:
             if state.served is not None:
                 await self._keep(state, state.served)
-        self._supervisor.route({state.name: _route(state, state.served) for state in states if state.served})
+        self._switch()
         alive = self._wanted()
         for instance in self._supervisor.found():
             if instance not in alive and instance not in self._ending:
@@ -105,6 +106,16 @@ class Keeper:
         if instance not in self._ending:
             self._ending[instance] = asyncio.create_task(self._put_away(instance))
         await asyncio.wait([self._ending[instance]])
+
+    def _changed(self) -> None:
+        # Before anybody hears of the change: whoever is told of a new version gets its answers.
+        with contextlib.suppress(OSError):
+            self._switch()
+        self._wake.set()
+
+    def _switch(self) -> None:
+        states = self._ledger.states.values()
+        self._supervisor.route({state.name: _route(state, state.served) for state in states if state.served})
 
     def _wanted(self) -> set[Instance]:
         states = self._ledger.states.values()

@@ -135,6 +135,7 @@ async def test_front_and_algorithm_outlive_the_agent_and_are_found_again(world, 
         assert made.stop() == 0
         made.start()
         await world.deploy(await world.release(packages / "at-most-1"))
+        await until(lambda: '"cells@2"' in out.read_text())
     assert front.read_bytes() == before[0]
     asked = asking.read(out)
     assert not asked.bad
