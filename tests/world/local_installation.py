@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from lodeworks.blocking.client import Client
 from lodeworks.profile import Profile
+from lodeworks_worker.drivers.process import ProcessDriver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,12 +73,13 @@ class LocalWorld:
         self.lode("up", "-d", "--state", self.state)
 
     def down(self) -> None:
-        """Stops everything, the devices too."""
+        """Stops everything, the devices too, and runs, which would outlive a worker."""
         for device in self._devices:
             subprocess.run(
                 [DEVICE, "shutdown", "--state", str(device)], env=self.environment, check=False, capture_output=True
             )
         self.lode("down", "--state", self.state, ok=False)
+        asyncio.run(_end_runs(self.state / "worker" / "runs"))
 
     def kill(self, name: str) -> int:
         """Ends the controller or the worker with SIGKILL; returns the pid it had."""
@@ -133,6 +136,12 @@ class LocalWorld:
             capture_output=True,
         )
         return path
+
+
+async def _end_runs(folder: Path) -> None:
+    driver = ProcessDriver(folder, environment={})
+    for run in await driver.found():
+        await driver.remove(run)
 
 
 def eventually(condition: Callable[[], bool], *, timeout_s: float = 30.0, what: str = "the condition") -> None:
