@@ -13,13 +13,12 @@ from lodeworks_controller.errors import ExhaustedError, GuardError, LodeworksErr
 from lodeworks_controller.service.kinds.base import Commit, Kinds
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store
+from lodeworks_controller.service.tasks_in_hand import LOOK_AT, TasksInHand
 from lodeworks_controller.service.wake import Wakes
 
 _log = logging.getLogger(__name__)
 
 _TRIES = 5
-_BEGUN = 16
-"""How many tasks are taken up at once; of these, some wait for a slot."""
 
 
 class Finishing:
@@ -29,39 +28,24 @@ class Finishing:
         self._store = store
         self._kinds = kinds
         self._settlement = settlement
-        self._wakes = wakes
-        self._more = False
         self._slots = asyncio.Semaphore(at_once)
-        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._in_hand = TasksInHand("finish", work=self._finish, look_again=wakes.finisher.set)
 
     async def finish_ready(self) -> None:
         """Starts to finish tasks whose run is over; returns before they are done."""
-        if len(self._busy) >= _BEGUN:
-            return  # each that is done looks again
+        if self._in_hand.full:
+            return
         async with self._store.snapshot() as tx:
-            ready = await tx.tasks.finishing(now=tx.now(), limit=2 * _BEGUN)
-        for task in ready:
-            if task.id not in self._busy:
-                work = asyncio.create_task(self._finish(task), name=f"finish-{task.id}")
-                self._busy[task.id] = work
-                work.add_done_callback(lambda _, done=task.id: self._done(done))  # type: ignore[misc]
-        self._more = len(ready) == 2 * _BEGUN
-
-    def _done(self, task_id: str) -> None:
-        del self._busy[task_id]
-        if self._more and len(self._busy) < _BEGUN:
-            self._wakes.finisher.set()
+            ready = await tx.tasks.finishing(now=tx.now(), limit=LOOK_AT)
+        self._in_hand.take_up(ready)
 
     async def drain(self) -> None:
         """Waits for what is being finished."""
-        while self._busy:
-            await asyncio.wait(list(self._busy.values()))
+        await self._in_hand.drain()
 
     async def stop(self) -> None:
         """Ends the work begun; it is done again after the next start."""
-        for work in self._busy.values():
-            work.cancel()
-        await self.drain()
+        await self._in_hand.stop()
 
     async def _finish(self, task: Task) -> None:
         async with self._slots:

@@ -15,14 +15,13 @@ from lodeworks_controller.service.content import task_scope
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store
+from lodeworks_controller.service.tasks_in_hand import LOOK_AT, TasksInHand
 from lodeworks_controller.service.wake import Wakes
 
 _log = logging.getLogger(__name__)
 
 _TRIES = 5
 _BATCH = 256
-_BEGUN = 16
-"""How many runs are begun at once; of these, some wait for a slot."""
 
 
 class Planning:
@@ -44,38 +43,24 @@ class Planning:
         self._wakes = wakes
         self._terms = terms
         self._slots = asyncio.Semaphore(at_once)
-        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._in_hand = TasksInHand("plan", work=self._plan, look_again=wakes.placer.set)
         self._tries: dict[str, int] = {}
-        self._more = False
 
     async def plan_ready(self) -> None:
         """Starts to build the runs of ready tasks that have none; returns before they are built."""
-        if len(self._busy) >= _BEGUN:
-            return  # each that is built looks again
+        if self._in_hand.full:
+            return
         async with self._store.snapshot() as tx:
-            ready = await tx.tasks.unplanned(limit=2 * _BEGUN)
-        for task in ready:
-            if task.id not in self._busy:
-                building = asyncio.create_task(self._plan(task), name=f"plan-{task.id}")
-                self._busy[task.id] = building
-                building.add_done_callback(lambda _, done=task.id: self._built(done))  # type: ignore[misc]
-        self._more = len(ready) == 2 * _BEGUN
-
-    def _built(self, task_id: str) -> None:
-        del self._busy[task_id]
-        if self._more and len(self._busy) < _BEGUN:
-            self._wakes.placer.set()
+            ready = await tx.tasks.unplanned(limit=LOOK_AT)
+        self._in_hand.take_up(ready)
 
     async def drain(self) -> None:
         """Waits for the runs being built."""
-        while self._busy:
-            await asyncio.wait(list(self._busy.values()))
+        await self._in_hand.drain()
 
     async def stop(self) -> None:
         """Ends the work begun; it is done again after the next start."""
-        for work in self._busy.values():
-            work.cancel()
-        await self.drain()
+        await self._in_hand.stop()
 
     async def _plan(self, task: Task) -> None:
         async with self._slots:
