@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -94,11 +94,6 @@ class Recipe:
                 max_detections=int(reader.number("max_detections", default=300)),
             ),
         )
-
-    def with_thresholds(self, **changes: float) -> Recipe:
-        """Returns the same recipe with some thresholds changed."""
-        thresholds = replace(self.thresholds, **changes)  # type: ignore[arg-type]  # the names are checked by replace
-        return replace(self, thresholds=thresholds)
 
 
 class Preparer:

@@ -1,7 +1,5 @@
 """Lineage: what was made from what, readable both ways."""
 
-from collections import defaultdict, deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -25,28 +23,3 @@ class Edge:
 DATASET_VERSION = "dataset_version"
 PREDICTION_SET = "prediction_set"
 MODEL_VERSION = "model_version"
-
-
-def _reach(start: Node, edges: Iterable[Edge], *, downward: bool) -> tuple[Edge, ...]:
-    by_end: dict[Node, list[Edge]] = defaultdict(list)
-    for edge in edges:
-        by_end[edge.parent if downward else edge.child].append(edge)
-    seen, waiting, found = {start}, deque([start]), list[Edge]()
-    while waiting:
-        for edge in sorted(by_end[waiting.popleft()]):
-            found.append(edge)
-            end = edge.child if downward else edge.parent
-            if end not in seen:
-                seen.add(end)
-                waiting.append(end)
-    return tuple(found)
-
-
-def ancestors(node: Node, edges: Iterable[Edge]) -> tuple[Edge, ...]:
-    """Returns the edges that lead up from the node, nearest first."""
-    return _reach(node, edges, downward=False)
-
-
-def descendants(node: Node, edges: Iterable[Edge]) -> tuple[Edge, ...]:
-    """Returns the edges that lead down from the node, nearest first."""
-    return _reach(node, edges, downward=True)

@@ -1,6 +1,5 @@
 """What the services ask of the storage of segments. Everything heavy happens there, in other processes."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -173,11 +172,6 @@ async def load_manifest(blobs: BytesStore, digest: str) -> VersionManifest:
 async def store_manifest(blobs: BytesStore, manifest: VersionManifest) -> str:
     """Stores a manifest and returns its digest."""
     return (await blobs.put_bytes(manifest.to_bytes())).digest
-
-
-async def load_json(blobs: BytesStore, digest: str) -> object:
-    """Returns a JSON value from a blob."""
-    return json.loads(await blobs.read(digest))
 
 
 async def store_json(blobs: BytesStore, value: object) -> str:

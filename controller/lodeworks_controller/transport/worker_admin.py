@@ -9,14 +9,13 @@ from lodeworks.api.worker.v1 import worker_pb2, worker_pb2_grpc
 
 from lodeworks_controller.domain.identity import Principal
 from lodeworks_controller.domain.worker import WorkerState
-from lodeworks_controller.service.enrolment import EnrolmentService
+from lodeworks_controller.service.enrolment import WORKER_TOKEN_LIFETIME, EnrolmentService
 from lodeworks_controller.service.worker import WorkerService, WorkerView
 from lodeworks_controller.transport.wire import from_duration, page_size, to_time
 
 Context = grpc.aio.ServicerContext[Any, Any]
 CallerOf = Callable[[Context], Awaitable[Principal]]
 
-_TOKEN_LIFETIME = timedelta(hours=1)
 _STATES = {state: worker_pb2.WorkerState.Value(f"WORKER_STATE_{state.name}") for state in WorkerState}
 
 
@@ -38,7 +37,7 @@ class WorkerAdministrationServicer(worker_pb2_grpc.WorkerServiceServicer):
             await self._caller(context),
             request.name,
             labels=request.labels,
-            lifetime=asked or _TOKEN_LIFETIME,
+            lifetime=asked or WORKER_TOKEN_LIFETIME,
             request_id=request.request_id,
         )
         view = await self._workers.get(worker.id)

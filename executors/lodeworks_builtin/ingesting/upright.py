@@ -7,7 +7,6 @@ from lodeworks_formats.picture_header import PictureHeader
 from lodeworks_formats.pictures import NEEDS_DERIVED
 
 JPEG_QUALITY = 95
-TRANSFORM_VERSION = 1
 
 
 def needs_upright_copy(header: PictureHeader) -> bool:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lodeworks_controller.domain.dataset import Content, DatasetVersion, Making, Operation, VersionState
 from lodeworks_controller.domain.identity import ProjectRole
-from lodeworks_controller.domain.lineage import Edge, Node, ancestors, descendants
 from lodeworks_controller.domain.manifest import ClassCount, Statistics, covering
 from lodeworks_controller.domain.operation import Filter, Sample, Split, check_seed
 from lodeworks_controller.domain.project import Member, ObjectType, check_member_change
@@ -136,15 +135,6 @@ def test_rejections_say_where():
     first, second = rejections_of(report(), limit=10)
 
     assert (first.file, first.taken, second.taken) == ("a.xml:7", False, True)
-
-
-def test_lineage_goes_both_ways_and_ends():
-    a, b, c, d = (Node("dataset_version", name) for name in "abcd")
-    edges = [Edge(a, b, "filter:0"), Edge(b, c, "merge:0"), Edge(a, c, "merge:1"), Edge(c, d, "train")]
-
-    assert {edge.parent for edge in ancestors(c, edges)} == {a, b}
-    assert {edge.child for edge in descendants(a, edges)} == {b, c, d}
-    assert ancestors(a, edges) == ()
 
 
 def version(**more):
