@@ -5,11 +5,16 @@ import http.client
 import json
 import os
 import signal
+import socket
+from dataclasses import replace
 
 import asking
 import pytest
 from device_world import client_asking, device_world, until
 from lodeworks.errors import LodeError
+from lodeworks_device import enrolment
+from lodeworks_device.agent import wall_clock
+from lodeworks_device.errors import EnrolmentError
 from sound_package import break_probe, break_weights, make_package, picture
 
 pytestmark = pytest.mark.timeout(240)
@@ -172,9 +177,40 @@ async def test_what_crashes_is_started_again_and_serving_needs_no_controller(wor
     assert made.address == address
 
 
-async def test_an_idle_agent_is_small(world):
+async def test_an_idle_agent_is_small(world, packages):
     made = await world.running()
+    print(f"idle: {made.memory_bytes / 1e6:.0f} MB")
     assert made.memory_bytes < 80_000_000
+    await world.deploy(await world.release(packages / "at-most-1"))
+    print(f"after a deployment: {made.memory_bytes / 1e6:.0f} MB")
+    assert made.memory_bytes < 80_000_000
+
+
+async def test_a_certificate_is_renewed_by_proof_of_the_key(world):
+    made = await world.enrolled()
+    folder = made.state / "identity"
+    before = enrolment.load_identity(folder)
+    assert not enrolment.renewal_due(before, at=wall_clock())
+    renewed = await enrolment.renew(folder, before, at=wall_clock())
+    assert renewed.certificate_pem != before.certificate_pem
+    assert enrolment.load_identity(folder) == renewed
+    assert renewed.trusted_root == before.trusted_root
+    with pytest.raises(EnrolmentError, match="not renewed"):
+        await enrolment.renew(folder, replace(before, key_pem=enrolment.own_key(made.state / "other")), at=wall_clock())
+
+
+async def test_a_port_in_use_and_a_second_agent_are_named(world):
+    made = await world.enrolled()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = await asyncio.to_thread(made.command, "run", "--http-listen", address)
+    assert done.returncode == 1
+    assert f"another program listens at {address}" in done.stderr
+    made.start()
+    await until(lambda: "the controller answers" in made.log.read_text())
+    second = await asyncio.to_thread(made.command, "run")
+    assert second.returncode == 4
+    assert "works on" in second.stderr
 
 
 async def test_enrolment_says_what_is_wrong(world, tmp_path):
