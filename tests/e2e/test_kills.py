@@ -50,7 +50,7 @@ class Killer:
     def _run(self) -> None:
         try:
             while self._left > 0:
-                time.sleep(self._random.uniform(0.3, 3.0))
+                time.sleep(self._random.uniform(0.3, 5.0))
                 self.killed.add(self._world.kill(self._name))
                 time.sleep(self._random.uniform(0.0, 0.5))
                 self._world.up()
