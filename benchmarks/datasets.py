@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def run(bench: Bench, *, pictures: int, boxes: int) -> None:
     classes = {rid: name for name, rid in RIDS.items()}
     for depth in (0, pictures // 2, pictures - 100):
         job = PageJob(whole, classes, depth, 50, limits)
-        bench.time(f"page of 50 behind {depth:,}", lambda job=job: read_page(job))
+        bench.time(f"page of 50 behind {depth:,}", partial(read_page, job))
     job = PageJob(whole, classes, pictures // 3, 50, limits, condition, rids)
     bench.time("filtered page of 50", lambda: read_page(job))
     one = PageJob(whole, classes, pictures // 2, 1, limits)

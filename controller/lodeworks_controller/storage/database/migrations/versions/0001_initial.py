@@ -574,4 +574,3 @@ def upgrade() -> None:
         batch_op.create_index(
             batch_op.f("ix_prediction_sets_version_id_model_key"), ["version_id", "model_key"], unique=False
         )
-
