@@ -15,11 +15,12 @@ from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError, GuardError, InvalidError
 from lodeworks_controller.service.algorithm import ReleaseSigner, blobs_of
-from lodeworks_controller.service.content import BlobStore, project_scope, task_scope
+from lodeworks_controller.service.content import BlobStore, project_scope
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.labelled import require_annotated
 from lodeworks_controller.service.package import Measured, PackageIntake
 from lodeworks_controller.service.publishing import CONVERT, RELEASE
+from lodeworks_controller.service.run_files import options_input
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.view import ViewService
 
@@ -60,9 +61,6 @@ class ConvertKind:
             selection=ClassSelection(tuple(spec["class_names"])),
             revision=spec["class_revision"],
         )
-        options = await self._blobs.put_bytes(_options(spec["options"]).to_bytes())
-        async with self._store.transaction() as tx:
-            await tx.blobs.reference(task_scope(task.id), [options.digest])
         name, digest, size_bytes = spec["onnx"]
         return RunSpec(
             executor="builtin:convert",
@@ -72,7 +70,7 @@ class ConvertKind:
                 Input(f"{roles.MODEL}/{name}", digest, size_bytes),
                 Input(roles.CALIBRATION, calibration.digest, calibration.size_bytes),
                 Input(roles.GUARD, guard.digest, guard.size_bytes),
-                Input(roles.OPTIONS, options.digest, options.size_bytes),
+                await options_input(self._blobs, _options(spec["options"]).to_bytes()),
             ),
             outputs=(
                 OutputSlot(roles.REPORT, required=True),

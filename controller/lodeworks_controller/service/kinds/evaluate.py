@@ -15,10 +15,11 @@ from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunS
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError, NotFoundError
-from lodeworks_controller.service.content import BlobStore, project_scope, task_scope
+from lodeworks_controller.service.content import BlobStore, project_scope
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.labelled import require_annotated
 from lodeworks_controller.service.measuring import EVALUATE, EVALUATION
+from lodeworks_controller.service.run_files import options_input
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.view import ViewService
 
@@ -56,9 +57,6 @@ class EvaluateKind:
             prediction_set_id=predicted.id,
         )
         options = EvaluateOptions(class_names=tuple(spec["class_names"]), protocol=spec["protocol"])
-        stored = await self._blobs.put_bytes(options.to_bytes())
-        async with self._store.transaction() as tx:
-            await tx.blobs.reference(task_scope(task.id), [stored.digest])
         names = {"model_name": _model_name(spec["model"]), "dataset_name": evaluation.sides.dataset_name}
         return RunSpec(
             executor="builtin:evaluate",
@@ -68,7 +66,7 @@ class EvaluateKind:
             inputs=(
                 Input(roles.VIEW, view.digest, view.size_bytes),
                 Input(roles.PREDICTIONS, view.digest, view.size_bytes),
-                Input(roles.OPTIONS, stored.digest, stored.size_bytes),
+                await options_input(self._blobs, options.to_bytes()),
             ),
             outputs=tuple(OutputSlot(role, required=True) for role in _NEEDED),
             resources=task.resources,

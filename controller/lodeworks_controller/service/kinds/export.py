@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from lodeworks_formats.task_inputs import ARCHIVE, OPTIONS, VIEW, ExportOptions
+from lodeworks_formats.task_inputs import ARCHIVE, VIEW, ExportOptions
 
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
-from lodeworks_controller.errors import BadOutputError
 from lodeworks_controller.service.content import BlobStore, project_scope
 from lodeworks_controller.service.kinds.base import Commit
+from lodeworks_controller.service.run_files import options_input, required_output
 from lodeworks_controller.service.store import Transaction
 from lodeworks_controller.service.view import ViewService
 
@@ -33,12 +33,11 @@ class ExportKind:
         """Builds the run: the view, and how to write it."""
         view = await self._views.resolve(task.spec["version_id"])
         options = ExportOptions(format=task.spec["format"], pictures=task.spec["pictures"])
-        stored = await self._blobs.put_bytes(options.to_bytes())
         return RunSpec(
             executor="builtin:export",
             operations=("export",),
             class_names=view.class_names,
-            inputs=(Input(VIEW, view.digest, view.size_bytes), Input(OPTIONS, stored.digest, stored.size_bytes)),
+            inputs=(Input(VIEW, view.digest, view.size_bytes), await options_input(self._blobs, options.to_bytes())),
             outputs=(OutputSlot(ARCHIVE, required=True),),
             resources=task.resources,
             limits=task.limits,
@@ -46,9 +45,7 @@ class ExportKind:
 
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:
         """Hands the archive to the project."""
-        archive = next((output for output in outputs if output.role == ARCHIVE), None)
-        if archive is None:
-            raise BadOutputError("the executor left none", file=ARCHIVE)
+        archive = required_output(outputs, ARCHIVE, of="the export")
 
         async def commit(tx: Transaction) -> ObjectRef:
             await tx.blobs.reference(project_scope(task.project_id), [archive.digest])

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from lodeworks_formats.task_inputs import OPTIONS
-
-from lodeworks_controller.domain.task.run import Input, Output, RunSpec
+from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.service.dataset_arrival import DatasetArrival
 from lodeworks_controller.service.kinds.base import Commit
 from lodeworks_controller.service.kinds.ingest import ARRIVAL_SLOTS
+from lodeworks_controller.service.run_files import options_input
 from lodeworks_controller.service.store import Transaction
 
 GENERATE: Final = "generate"
@@ -31,11 +30,10 @@ class GenerateKind:
 
     async def prepare(self, task: Task) -> RunSpec:
         """Builds the run from the settings alone."""
-        stored = await self._blobs.put_bytes(str(task.spec["options"]).encode())
         return RunSpec(
             executor="builtin:generate",
             operations=("generate",),
-            inputs=(Input(OPTIONS, stored.digest, stored.size_bytes),),
+            inputs=(await options_input(self._blobs, str(task.spec["options"]).encode()),),
             outputs=ARRIVAL_SLOTS,
             resources=task.resources,
             limits=task.limits,

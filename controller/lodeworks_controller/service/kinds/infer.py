@@ -9,12 +9,12 @@ from lodeworks_controller.domain.object_class import ClassSelection
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
-from lodeworks_controller.errors import BadOutputError
-from lodeworks_controller.service.content import BlobStore, task_scope
+from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.measuring import BUILTIN_INFER, INFER
 from lodeworks_controller.service.model_use import files_of
 from lodeworks_controller.service.prediction_set import Predicted, PredictionSetService
+from lodeworks_controller.service.run_files import options_input, required_output
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.view import ViewService
 
@@ -39,10 +39,7 @@ class InferKind:
         inputs = [Input(roles.CANDIDATE, view.digest, view.size_bytes)]
         inputs += [Input(role, digest, size) for role, digest, size in files_of(spec["model"])]
         if spec["executor"] == BUILTIN_INFER:
-            options = await self._blobs.put_bytes(InferOptions(**spec["settings"]).to_bytes())
-            inputs.append(Input(roles.OPTIONS, options.digest, options.size_bytes))
-            async with self._store.transaction() as tx:
-                await tx.blobs.reference(task_scope(task.id), [options.digest])
+            inputs.append(await options_input(self._blobs, InferOptions(**spec["settings"]).to_bytes()))
         return RunSpec(
             executor=spec["run"],
             operations=(INFER,),
@@ -57,9 +54,7 @@ class InferKind:
 
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:
         """Takes the predictions in as records; they become visible together with the task's end."""
-        found = next((output for output in outputs if output.role == roles.PREDICTIONS), None)
-        if found is None:
-            raise BadOutputError("the inference left no predictions", file=roles.PREDICTIONS)
+        found = required_output(outputs, roles.PREDICTIONS, of="the inference")
         model = task.spec["model"]
         async with self._store.snapshot() as tx:
             version = await tx.datasets.version(task.spec["dataset_version_id"])

@@ -6,7 +6,7 @@ The kind's name is a Python keyword, hence the module's.
 from collections.abc import Sequence
 from typing import Final
 
-from lodeworks_formats.task_inputs import BLOBS_SLOT, EXCHANGE, OPTIONS, REPORT, SOURCE, IngestOptions
+from lodeworks_formats.task_inputs import BLOBS_SLOT, EXCHANGE, REPORT, SOURCE, IngestOptions
 
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
@@ -14,6 +14,7 @@ from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.service.dataset_arrival import DatasetArrival
 from lodeworks_controller.service.kinds.base import Commit
+from lodeworks_controller.service.run_files import options_input
 from lodeworks_controller.service.store import Transaction
 
 IMPORT: Final = "import"
@@ -39,13 +40,13 @@ class ImportKind:
     async def prepare(self, task: Task) -> RunSpec:
         """Builds the run: the uploaded archive, and how to read it."""
         source = task.spec["source"]
-        stored = await self._blobs.put_bytes(IngestOptions(format=task.spec["format"]).to_bytes())
+        options = IngestOptions(format=task.spec["format"])
         return RunSpec(
             executor="builtin:ingest",
             operations=("ingest",),
             inputs=(
                 Input(SOURCE, source["digest"], source["size_bytes"]),
-                Input(OPTIONS, stored.digest, stored.size_bytes),
+                await options_input(self._blobs, options.to_bytes()),
             ),
             outputs=ARRIVAL_SLOTS,
             resources=task.resources,

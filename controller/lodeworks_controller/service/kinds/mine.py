@@ -14,11 +14,12 @@ from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunS
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError
-from lodeworks_controller.service.content import BlobStore, task_scope
+from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.mining import BUILTIN_MINE, MINE
 from lodeworks_controller.service.model_use import files_of
+from lodeworks_controller.service.run_files import options_input, required_output
 from lodeworks_controller.service.segments import Segments, load_manifest, store_manifest
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.view import ViewService
@@ -42,10 +43,7 @@ class MineKind:
         inputs = [Input(roles.CANDIDATE, view.digest, view.size_bytes)]
         inputs += [Input(*file) for file in (files_of(spec["model"]) if spec["model"] else ())]
         if spec["executor"] == BUILTIN_MINE:
-            options = await self._blobs.put_bytes(MineOptions(**spec["options"]).to_bytes())
-            inputs.append(Input(roles.OPTIONS, options.digest, options.size_bytes))
-            async with self._store.transaction() as tx:
-                await tx.blobs.reference(task_scope(task.id), [options.digest])
+            inputs.append(await options_input(self._blobs, MineOptions(**spec["options"]).to_bytes()))
         return RunSpec(
             executor=spec["run"],
             operations=(MINE,),
@@ -60,9 +58,7 @@ class MineKind:
 
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:
         """Takes the best pictures, equal ones by digest; a dataset with fewer than asked for gives them all."""
-        found = next((output for output in outputs if output.role == roles.SCORES), None)
-        if found is None:
-            raise BadOutputError("the mining left no scores", file=roles.SCORES)
+        found = required_output(outputs, roles.SCORES, of="the mining")
         location = await self._blobs.locate(found.digest)
         digests = await asyncio.to_thread(best_digests, location.path, top_k=task.spec["top_k"])
         async with self._store.snapshot() as tx:
