@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,6 +29,23 @@ class Losses:
     total: Tensor
     classes: Tensor
     boxes: Tensor
+
+
+@dataclass(slots=True)
+class EpochLosses:
+    """The mean losses of an epoch."""
+
+    total: float = 0.0
+    classes: float = 0.0
+    boxes: float = 0.0
+    steps: int = field(default=0, repr=False)
+
+    def add(self, total: float, classes: float, boxes: float) -> None:
+        """Takes in one batch."""
+        self.steps += 1
+        self.total += (total - self.total) / self.steps
+        self.classes += (classes - self.classes) / self.steps
+        self.boxes += (boxes - self.boxes) / self.steps
 
 
 @dataclass(frozen=True, slots=True)

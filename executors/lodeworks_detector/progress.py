@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lodeworks_executor import Task
 
-    from lodeworks_detector.training import EpochLosses
+    from lodeworks_detector.loss import EpochLosses
     from lodeworks_detector.validation import Scores
 
 _INTERVAL_S = 1.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lodeworks_executor import BadModelError, ErrorCode, ExecutorError
 
-from lodeworks_detector.loss import detection_loss
+from lodeworks_detector.loss import EpochLosses, detection_loss
 from lodeworks_detector.network import Detector, FusedCopy
 from lodeworks_detector.optimisation import RunningMean, learning_rate_at, make_optimizer
 from lodeworks_detector.weights import load_document
@@ -40,23 +40,6 @@ class Plan:
     checkpoint_interval_s: float
     device: torch.device
     precision: torch.dtype
-
-
-@dataclass(slots=True)
-class EpochLosses:
-    """The mean losses of an epoch."""
-
-    total: float = 0.0
-    classes: float = 0.0
-    boxes: float = 0.0
-    steps: int = field(default=0, repr=False)
-
-    def add(self, total: float, classes: float, boxes: float) -> None:
-        """Takes in one batch."""
-        self.steps += 1
-        self.total += (total - self.total) / self.steps
-        self.classes += (classes - self.classes) / self.steps
-        self.boxes += (boxes - self.boxes) / self.steps
 
 
 class Training:
