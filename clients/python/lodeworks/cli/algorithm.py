@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lodeworks.cli.device import print_device
+from lodeworks.cli.deployment import follow_deployment
 from lodeworks.cli.output import plain
 from lodeworks.cli.session import Noun
 
 if TYPE_CHECKING:
     from lodeworks.blocking.algorithm import Release
-    from lodeworks.blocking.device import Deployment
     from lodeworks.cli.session import Session
 
 
@@ -138,24 +137,6 @@ def _await_first_words(session: Session, names: tuple[str, ...]) -> None:
         session.output.hint(f"{name}: waiting for its first report")
         while not device.data.capabilities_json and (left_s := deadline_s - time.monotonic()) > 0:
             device.refresh(wait_s=min(left_s, _LOOK_S))
-
-
-def follow_deployment(session: Session, deployment: Deployment, *, detach: bool) -> None:
-    """Shows the phases that the devices go through, then the devices."""
-    if not detach:
-        last: dict[str, str] = {}
-        try:
-            for device in deployment.watch():
-                phase = device.reported(deployment.algorithm).phase
-                if last.get(device.id) != phase:
-                    last[device.id] = phase
-                    session.output.hint(f"{device.name}: {phase}")
-        except KeyboardInterrupt:
-            session.output.hint("\ndetached; the deployment goes on: `lode device ls`")
-            return
-        deployment.result()
-    for device in deployment.devices:
-        print_device(session, device)
 
 
 @algorithm_command.command("download", example="lode algorithm download cells@1 out/")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lodeworks.cli.dataset_operations import add_operations
+from lodeworks.cli.dataset_version import print_version
 from lodeworks.cli.following import DETACH, follow, uploading
-from lodeworks.cli.output import plain, size, table_of_counts
+from lodeworks.cli.output import plain, size
 from lodeworks.cli.session import NAMES, Noun, flat, settings_of
 from lodeworks.errors import NotFoundError, TaskFailedError
 
 if TYPE_CHECKING:
     from lodeworks.api.dataset.v1.dataset_pb2 import GetImportReportResponse
-    from lodeworks.blocking.dataset import DatasetVersion
     from lodeworks.cli.session import Session
 
 
@@ -35,26 +35,6 @@ _VERSION_COLUMNS = {
     "from": "parent_names",
     "when": "create_time",
 }
-
-
-def print_version(session: Session, version: DatasetVersion, *, next_command: str = "") -> None:
-    """Prints a version and the next command."""
-    data = plain(version.data)
-    rows = [
-        ("version", data["name"]),
-        ("state", data["state"]),
-        ("pictures", data["picture_count"]),
-        ("annotated", data["annotated_count"]),
-        ("boxes", data["box_count"]),
-        ("classes", table_of_counts(data["class_counts"])),
-        ("size", size(data["size_bytes"])),
-        ("made by", data["operation"]),
-        ("from", data["parent_names"]),
-        ("digest", data["digest"]),
-    ]
-    session.output.one(version.data, rows=rows)
-    if next_command:
-        session.output.hint(f"next: {next_command}")
 
 
 @dataset_command.command("import", example="lode dataset import bccd-trainval.zip --to labelled")

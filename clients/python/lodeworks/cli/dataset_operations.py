@@ -6,22 +6,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from lodeworks.cli.dataset_version import print_version
 from lodeworks.cli.following import DETACH, follow
 from lodeworks.cli.session import NAMES, LodeCommand, flat, settings_of
 
 if TYPE_CHECKING:
-    from lodeworks.blocking.dataset import DatasetVersion
     from lodeworks.cli.session import Noun, Session
 
 T = TypeVar("T")
 
 _TO = click.option("--to", metavar="NAME", default="", help="Dataset that gets the version; default: the same.")
-
-
-def _print(session: Session, version: DatasetVersion, *, next_command: str = "") -> None:
-    from lodeworks.cli.dataset import print_version
-
-    print_version(session, version, next_command=next_command)
 
 
 def add_operations(group: Noun) -> None:
@@ -62,7 +56,7 @@ def filter_(
     if annotated is not None:
         condition.annotated = annotated
     found = session.project.datasets.get(version).filter(condition, to=to, dry_run=dry_run)
-    _print(session, found.result())
+    print_version(session, found.result())
 
 
 @click.command("exclude", cls=LodeCommand, example="lode dataset exclude pool --without mined --to rest")
@@ -74,7 +68,7 @@ def exclude(session: Session, version: str, without: tuple[tuple[str, ...], ...]
     """Take away the pictures of other versions."""
     datasets = session.project.datasets
     others = [datasets.get(name) for name in flat(without)]
-    _print(session, datasets.get(version).exclude(others, to=to).result())
+    print_version(session, datasets.get(version).exclude(others, to=to).result())
 
 
 @click.command("sample", cls=LodeCommand, example="lode dataset sample pool --count 100 --seed 1 --to some")
@@ -89,7 +83,7 @@ def sample(session: Session, version: str, count: int | None, share: float | Non
     if (count is None) == (share is None):
         raise click.UsageError("give either --count or --share")
     found = session.project.datasets.get(version).sample(count=count or 0, share=share or 0.0, seed=seed, to=to)
-    _print(session, found.result())
+    print_version(session, found.result())
 
 
 @click.command("merge", cls=LodeCommand, example="lode dataset merge train mined --to train")
@@ -108,7 +102,7 @@ def merge(session: Session, versions: tuple[str, ...], strategy: str, to: str) -
     if len(versions) < 2:  # noqa: PLR2004 - one alone cannot be merged
         raise click.UsageError("name at least two versions")
     first, *others = (session.project.datasets.get(name) for name in versions)
-    _print(session, first.merge(others, strategy=strategy, to=to).result())
+    print_version(session, first.merge(others, strategy=strategy, to=to).result())
 
 
 @click.command("split", cls=LodeCommand, example="lode dataset split labelled --to train=80,val=20")
@@ -162,4 +156,4 @@ def mine(
     )
     made = follow(session, task, detach=detach)
     if made is not None:
-        _print(session, made)
+        print_version(session, made)

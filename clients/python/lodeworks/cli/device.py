@@ -6,43 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lodeworks.cli.output import plain
+from lodeworks.cli.deployment import follow_deployment, print_device
 from lodeworks.cli.session import Noun, pairs
 
 if TYPE_CHECKING:
-    from lodeworks.blocking.device import Device
-from lodeworks.cli.session import Session
+    from lodeworks.cli.session import Session
 
 
 @click.group("device", cls=Noun)
 def device_command() -> None:
     """Devices at the edge."""
-
-
-def print_device(session: Session, device: Device) -> None:
-    """Prints desired and reported state side by side."""
-    if session.output.style != "table":
-        session.output.one(device.data)
-        return
-    data = device.data
-    behind = "" if data.observed_generation >= data.generation else f" (seen {data.observed_generation})"
-    answers = f", answers at {data.http_address}" if data.http_address else ""
-    state = plain(data)["state"]
-    click.echo(f"{data.name}: {state}, generation {data.generation}{behind}{answers}")
-    names = dict.fromkeys([entry.name for entry in data.desired] + [entry.name for entry in data.reported])
-    rows = []
-    for name in names:
-        wish = next((entry for entry in data.desired if entry.name == name), None)
-        said = device.reported(name)
-        rows.append(
-            {
-                "algorithm": name,
-                "desired": f"{wish.release_name} {wish.variant} {wish.state}" if wish else "absent",
-                "reported": f"{said.active_release or '-'} {said.phase}",
-                "reason": said.message or said.reason,
-            }
-        )
-    session.output.many(rows, columns={key: key for key in ("algorithm", "desired", "reported", "reason")})
 
 
 @device_command.command("add", example="lode device add gate-1 --label line=3")
@@ -129,8 +102,6 @@ def undeploy(session: Session, device: str, algorithm: str) -> None:
 @click.pass_obj
 def rollback(session: Session, device: str, algorithm: str, detach: bool) -> None:
     """Go back to the release that was committed before."""
-    from lodeworks.cli.algorithm import follow_deployment
-
     follow_deployment(session, session.project.devices.get(device).rollback(algorithm), detach=detach)
 
 

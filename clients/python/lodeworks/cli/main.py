@@ -11,7 +11,7 @@ import click
 
 from lodeworks.cli.output import Output
 from lodeworks.cli.session import LodeCommand, Session, apply_options
-from lodeworks.errors import LodeError, TaskFailedError
+from lodeworks.errors import LodeError, TaskFailedError, UnreachableError
 from lodeworks.profile import Surroundings
 
 _COMMANDS = {
@@ -95,10 +95,7 @@ def run(args: list[str] | None = None) -> None:
     except LodeError as error:
         if session.debug:
             raise
-        click.echo(f"lode: {error}", err=True)
-        if isinstance(error, TaskFailedError):
-            for line in error.log_tail:
-                click.echo(f"  | {line}", err=True)
+        _complain(session, error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -108,3 +105,12 @@ def run(args: list[str] | None = None) -> None:
         # A second Ctrl-C must not break into the closing.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         session.close()
+
+
+def _complain(session: Session, error: LodeError) -> None:
+    click.echo(f"lode: {error}", err=True)
+    if isinstance(error, UnreachableError) and session.is_local:
+        click.echo("start your installation with `lode up -d`", err=True)
+    if isinstance(error, TaskFailedError):
+        for line in error.log_tail:
+            click.echo(f"  | {line}", err=True)

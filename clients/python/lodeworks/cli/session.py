@@ -49,6 +49,11 @@ class Session:
         return self._client
 
     @property
+    def is_local(self) -> bool:
+        """Says whether an installation that `lode up` started is meant."""
+        return self._client is not None and self._client.profile.name == "local"
+
+    @property
     def project(self) -> Project:
         """Returns the project that is meant."""
         return self.client.project()
