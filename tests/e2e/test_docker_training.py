@@ -13,8 +13,9 @@ from local_installation import LocalWorld, eventually
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else shutil.which("docker")
 IMAGE = "lodeworks-detector"
-GRACE_S = 10.0
-SETTINGS = ("--set", "epochs=4", "--set", "seed=3", "--set", "threads=1", "--set", "input_size=128x160")
+EPOCHS = 12
+GRACE_S = 30.0
+SETTINGS = ("--set", f"epochs={EPOCHS}", "--set", "seed=3", "--set", "threads=1", "--set", "input_size=128x160")
 
 
 def _image_id() -> str:
@@ -64,7 +65,7 @@ def test_a_container_trains_as_a_process_does(prepared: LocalWorld):
     here = prepared.json(*train, "-n", "here")
     there = prepared.json(*train, "-n", "there", "--executor", "detector-image")
     ours, theirs = _losses(prepared, here["task_id"]), _losses(prepared, there["task_id"])
-    assert len(ours) == 4
+    assert len(ours) == EPOCHS
     assert ours.keys() == theirs.keys()
     assert all(abs(ours[step] - theirs[step]) <= 1e-3 for step in ours), (ours, theirs)
     assert abs(here["map50"] - there["map50"]) <= 0.01
@@ -82,7 +83,7 @@ def test_a_cancel_ends_the_container_and_leaves_the_stages(prepared: LocalWorld)
     eventually(lambda: prepared.json("task", "show", task_id)["state"] == "cancelled", timeout_s=60, what="the cancel")
     took_s = time.monotonic() - started_s
     print(f"\ncancelled after {took_s:.1f} s")
-    assert took_s < GRACE_S + 15
+    assert took_s < GRACE_S + 5
     eventually(lambda: task_id not in _containers(), what="the end of the container")
     version = prepared.json("model", "show", "cut@1")
     assert version["state"] == "partial"

@@ -63,18 +63,17 @@ class Killer:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("name", ["worker", "controller"])
-def test_kills_while_a_training_and_imports_go_on(tmp_path: Path, name: str):
-    print(f"\n{name}: seed {SEED}, {KILLS} kills")
+def test_kills_while_a_training_and_imports_go_on(tmp_path: Path):
+    print(f"\nseed {SEED}, {KILLS} kills of the worker, then as many of the controller")
     world = LocalWorld(tmp_path)
     world.up()
     try:
-        _exercise(world, name)
+        _exercise(world)
     finally:
         world.down()
 
 
-def _exercise(world: LocalWorld, name: str) -> None:
+def _exercise(world: LocalWorld) -> None:
     archive = world.made_pictures(pictures=40, seed=SEED)
     world.lode("dataset", "import", archive, "--to", "labelled", "--unknown-classes", "add")
     world.lode("dataset", "split", "labelled", "--to", "train=80,val=20")
@@ -84,22 +83,29 @@ def _exercise(world: LocalWorld, name: str) -> None:
         training = project.models.train(train=train, val=val, name="shapes", settings={"epochs": 10_000, **SMALL})
         eventually(lambda: training.refresh().over or bool(_epochs(training)), timeout_s=120, what="a first epoch")
         assert not training.over, training.data
-        killer = Killer(world, name, kills=KILLS, seed=SEED)
-        killer.start()
         imported = 0
-        while not killer.done.is_set():
-            _import_once(project, world, number=imported)
-            imported += 1
-        killer.join()
-        assert not killer.failures, killer.failures
-        assert len(killer.killed) == KILLS
-        logged = len(_epochs(training))
-        eventually(lambda: len(_epochs(training)) > logged + 1, timeout_s=60, what="an epoch after the kills")
+        for name in ("worker", "controller"):
+            imported = _imports_over_kills(world, name, project, imported)
+            logged = len(_epochs(training))
+            eventually(lambda: len(_epochs(training)) > logged + 1, timeout_s=60, what="an epoch after the kills")  # noqa: B023
         _check_the_training(world, training)
         assert project.models.get("shapes@1").data.state == model_pb2.MODEL_STATE_PARTIAL
         _check_versions(project, imported)
         _import_once(project, world, number=imported)
         print(f"{imported} imports beside, {len(_epochs(training))} epochs logged")
+
+
+def _imports_over_kills(world: LocalWorld, name: str, project: Any, imported: int) -> int:
+    """Imports one archive after the other until the kills are done; returns how many there are now."""
+    killer = Killer(world, name, kills=KILLS, seed=SEED)
+    killer.start()
+    while not killer.done.is_set():
+        _import_once(project, world, number=imported)
+        imported += 1
+    killer.join()
+    assert not killer.failures, killer.failures
+    assert len(killer.killed) == KILLS
+    return imported
 
 
 def _import_once(project: Any, world: LocalWorld, *, number: int) -> None:
