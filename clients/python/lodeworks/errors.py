@@ -19,8 +19,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import grpc
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -102,27 +100,28 @@ class ServerError(LodeError):
     """The server failed, or speaks another version."""
 
 
-_BY_CODE: dict[grpc.StatusCode, type[LodeError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidError,
-    grpc.StatusCode.OUT_OF_RANGE: InvalidError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.ALREADY_EXISTS: ExistsError,
-    grpc.StatusCode.FAILED_PRECONDITION: RefusedError,
-    grpc.StatusCode.PERMISSION_DENIED: RefusedError,
-    grpc.StatusCode.UNAUTHENTICATED: LoginError,
-    grpc.StatusCode.ABORTED: ConflictError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ExhaustedError,
-    grpc.StatusCode.UNAVAILABLE: UnreachableError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: UnreachableError,
+# By name: the command line shows its help without loading grpc.
+_BY_CODE: dict[str, type[LodeError]] = {
+    "INVALID_ARGUMENT": InvalidError,
+    "OUT_OF_RANGE": InvalidError,
+    "NOT_FOUND": NotFoundError,
+    "ALREADY_EXISTS": ExistsError,
+    "FAILED_PRECONDITION": RefusedError,
+    "PERMISSION_DENIED": RefusedError,
+    "UNAUTHENTICATED": LoginError,
+    "ABORTED": ConflictError,
+    "RESOURCE_EXHAUSTED": ExhaustedError,
+    "UNAVAILABLE": UnreachableError,
+    "DEADLINE_EXCEEDED": UnreachableError,
 }
 
 
 def error_of(refusal: Refusal) -> LodeError:
     """Turns what the server refused into an error of ours."""
-    if refusal.code is grpc.StatusCode.UNIMPLEMENTED:
+    if refusal.code.name == "UNIMPLEMENTED":
         return ServerError(
             "the server does not know this call; upgrade it to the version of this client", reason="UNIMPLEMENTED"
         )
-    kind = _BY_CODE.get(refusal.code, ServerError)
+    kind = _BY_CODE.get(refusal.code.name, ServerError)
     message = refusal.message or f"the server answered {refusal.code.name}; look into its log"
     return kind(message, reason=refusal.reason or refusal.code.name, metadata=refusal.metadata)

@@ -30,7 +30,7 @@ from lodeworks_controller.service.object_class import class_table
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
 
-IMPORT_FORMATS = ("auto", "voc")
+IMPORT_FORMATS = ("auto", "voc", "coco", "yolo")
 
 
 class Submitter(Protocol):
@@ -80,7 +80,7 @@ class DatasetTasks:
     ) -> Started:
         """Starts an import; a dry run only makes the report."""
         if format not in IMPORT_FORMATS:
-            message = f"imports read {', '.join(IMPORT_FORMATS)} so far, not {format}"
+            message = f"imports read {', '.join(IMPORT_FORMATS)}, not {format}"
             raise InvalidError("SOURCE_INVALID", message, field="format")
         digest = check_digest(source.digest)
         once = Once(principal.actor, "dataset.import", request_id)

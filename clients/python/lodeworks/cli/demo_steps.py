@@ -141,8 +141,8 @@ class Demonstration:
         merged = self._parts["train"].merge([mined], to="train").result()
         self._parts["train"] = merged
         return (
-            f"{wanted} of {len(pool)} chosen with {_boxes(mined)} objects, {_boxes(mined, _RARE)} of the rare class; "
-            f"by chance {_boxes(chance)} and {_boxes(chance, _RARE)}"
+            f"{wanted} of {len(pool)} chosen: {mined.data.box_count} objects, {_rare(mined)} of the rare class; "
+            f"by chance {chance.data.box_count} and {_rare(chance)}"
         )
 
     def _train_second(self) -> str:
@@ -257,7 +257,5 @@ def _scores(evaluation: Evaluation) -> str:
     return f"mAP50 {evaluation.ap50:.3f}, mAP50:95 {evaluation.ap:.3f}; the rare class {rare:.3f}"
 
 
-def _boxes(version: DatasetVersion, class_name: str = "") -> int:
-    if not class_name:
-        return version.data.box_count
-    return sum(entry.boxes for entry in version.data.class_counts if entry.class_name == class_name)
+def _rare(version: DatasetVersion) -> int:
+    return sum(entry.boxes for entry in version.stats([_RARE]).classes if entry.class_name == _RARE)
