@@ -1,6 +1,6 @@
 """The worker protocol over grpc: the only place of the worker that knows generated messages, with `enrolment`."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -8,6 +8,7 @@ import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from lodeworks.agent.worker.v1 import log_pb2, log_pb2_grpc, worker_pb2, worker_pb2_grpc
+from lodeworks.channel.errors import ChannelError
 from lodeworks.channel.refusal import refusal_of
 
 from lodeworks_worker import __version__
@@ -103,9 +104,21 @@ class GrpcControlPlane:
     """The controller behind a channel.
 
     A superseded session is a lost one here: whether another boot is live shows when it happens again and again.
+
+    Args:
+        channel: Dials the port of the agents.
+        hostname: Name of this machine, for people.
+        explain: Finds what stands behind a failure of the transport; None where nothing does.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, hostname: str) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        hostname: str,
+        explain: Callable[[grpc.RpcError], Awaitable[ChannelError | None]],
+    ) -> None:
+        self._explain = explain
         self._worker = worker_pb2_grpc.WorkerServiceStub(channel)
         self._log = log_pb2_grpc.LogServiceStub(channel)
         self._hostname = hostname
@@ -122,7 +135,11 @@ class GrpcControlPlane:
             ],
             hostname=self._hostname,
         )
-        told = await answered(self._worker.Register(request, timeout=_CALL_TIMEOUT_S))
+        try:
+            told = await self._worker.Register(request, timeout=_CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            cause = await self._explain(error)
+            raise UnreachableError(str(cause)) if cause else worker_error(error) from error
         return Session(
             id=told.session,
             epoch=told.session_epoch,

@@ -13,8 +13,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from lodeworks.channel.diagnosis import explain
 from lodeworks.channel.dial import dial
 
 from lodeworks_worker import enrolment, environments, fingerprint
@@ -214,7 +216,16 @@ async def work(config: Config, *, log: logging.Logger) -> None:
         worker = Worker(
             config,
             worker_id=identity.worker_id,
-            control=GrpcControlPlane(channel, hostname=socket.gethostname()),
+            control=GrpcControlPlane(
+                channel,
+                hostname=socket.gethostname(),
+                explain=partial(
+                    explain,
+                    target=identity.agents,
+                    ca_pem=identity.ca_pem,
+                    certificate=identity.client_certificate,
+                ),
+            ),
             transfer=GrpcBlobTransfer(channel),
             drivers=drivers,
             log=log,
