@@ -104,45 +104,19 @@ class MeasuringService:
             inference = await self._check(tx, project_id, wish)
             require_annotated(inference.version)
             class_map = await tx.classes.get(project_id)
-            class_names = _known_classes(class_map, inference.use)
             evaluation = Evaluation(
                 id=self._ids(),
                 project_id=project_id,
                 state=EvaluationState.CREATING,
-                sides=Evaluated(
-                    model_version_id=inference.use.model_version_id,
-                    model_name=inference.use.model_name,
-                    variant=inference.use.variant,
-                    dataset_version_id=inference.version.id,
-                    dataset_name=inference.version.full_name,
-                ),
+                sides=_sides(inference),
                 protocol=protocol,
                 created_by=principal.user_id,
                 created_at=tx.now(),
                 warnings=_warnings(inference),
             )
             waits_for = await self._predictions(tx, principal, project_id, inference)
-            task = await self._tasks.submit(
-                tx,
-                NewTask(
-                    kind=EVALUATE,
-                    project_id=project_id,
-                    title=f"evaluate {_shown(inference.use)} on {inference.version.full_name}",
-                    spec={
-                        "evaluation_id": evaluation.id,
-                        "dataset_version_id": inference.version.id,
-                        "model": inference.use.to_spec(),
-                        "settings_digest": inference.settings_digest,
-                        "class_names": list(class_names),
-                        "class_revision": class_map.revision,
-                        "protocol": protocol,
-                    },
-                    created_by=principal.user_id,
-                    depends_on=waits_for,
-                    requires=frozenset({"builtin:evaluate"}),
-                    subject=ObjectRef(EVALUATION, evaluation.id, inference.use.model_name),
-                ),
-            )
+            wanted = _evaluate_task(evaluation, inference, class_map=class_map, depends_on=waits_for)
+            task = await self._tasks.submit(tx, wanted)
             evaluation = replace(evaluation, task_id=task.id)
             await tx.evaluations.insert(evaluation)
             await once.keep(tx, evaluation.id)
@@ -221,6 +195,40 @@ def _known_classes(class_map: ClassMap, use: ModelUse) -> tuple[str, ...]:
         message = f"the project has none of the classes of {use.model_name} ({', '.join(use.class_names)})"
         raise ConflictError("CLASS_UNKNOWN", f"{message}; add them, or aliases for them")
     return tuple(dict.fromkeys(found))
+
+
+def _sides(inference: _Inference) -> Evaluated:
+    use, version = inference.use, inference.version
+    return Evaluated(
+        model_version_id=use.model_version_id,
+        model_name=use.model_name,
+        variant=use.variant,
+        dataset_version_id=version.id,
+        dataset_name=version.full_name,
+    )
+
+
+def _evaluate_task(
+    evaluation: Evaluation, inference: _Inference, *, class_map: ClassMap, depends_on: tuple[str, ...]
+) -> NewTask:
+    return NewTask(
+        kind=EVALUATE,
+        project_id=evaluation.project_id,
+        title=f"evaluate {_shown(inference.use)} on {inference.version.full_name}",
+        spec={
+            "evaluation_id": evaluation.id,
+            "dataset_version_id": inference.version.id,
+            "model": inference.use.to_spec(),
+            "settings_digest": inference.settings_digest,
+            "class_names": list(_known_classes(class_map, inference.use)),
+            "class_revision": class_map.revision,
+            "protocol": evaluation.protocol,
+        },
+        created_by=evaluation.created_by,
+        depends_on=depends_on,
+        requires=frozenset({"builtin:evaluate"}),
+        subject=ObjectRef(EVALUATION, evaluation.id, inference.use.model_name),
+    )
 
 
 def _warnings(inference: _Inference) -> tuple[str, ...]:
