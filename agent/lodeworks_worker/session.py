@@ -84,28 +84,37 @@ class Conversation:
         """Converses until cancelled. Raises SupersededError, RemovedError or RefusedError when there is no going on."""
         lost_at: list[float] = []
         while True:
-            opened = await self._persistently(self._register)
-            self._log.info("session %s is open", opened.epoch)
-            self._session.set(opened.id)
             fatal: Exception | None = None
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._poll(opened), name="poll")
-                    group.create_task(self._report(opened), name="report")
+                await self._converse()
             except* SessionLostError as lost:
                 self._log.info("registering again: %s", lost.exceptions[0])
                 now = asyncio.get_running_loop().time()
                 lost_at = [*[at for at in lost_at if now - at < _RIVAL_WINDOW_S], now]
             except* WorkerError as group:
                 fatal = group.exceptions[0]
-            finally:
-                self._session.clear()
+            except* Exception as group:  # noqa: BLE001 - the runs need their worker whatever its mistake was
+                # What was not acted upon comes again.
+                self._log.error("unexpected; registering again soon", exc_info=group.exceptions[0])
+                await asyncio.sleep(_LONGEST_PAUSE_S * (0.5 + self._chance() / 2))
             if fatal is not None:
                 raise fatal
             if len(lost_at) >= _RIVAL_LOSSES:
                 raise SupersededError(
                     "another process runs with this worker's key and takes its session each time; stop one of them"
                 )
+
+    async def _converse(self) -> None:
+        """Opens a session and keeps it until something breaks it off."""
+        opened = await self._persistently(self._register)
+        self._log.info("session %s is open", opened.epoch)
+        self._session.set(opened.id)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._poll(opened), name="poll")
+                group.create_task(self._report(opened), name="report")
+        finally:
+            self._session.clear()
 
     async def _register(self) -> Session:
         opened = await self._control.register(

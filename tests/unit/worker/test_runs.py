@@ -459,3 +459,23 @@ async def test_a_journal_that_cannot_be_written_holds_a_run_up_and_does_not_lose
         outcome = await world.outcome()
     assert outcome.judgement.state is OutcomeState.SUCCEEDED
     assert world.starts == ["t1-1"]
+
+
+async def test_a_mistake_about_an_order_does_not_end_the_worker(world, monkeypatch):
+    monkeypatch.setattr("lodeworks_worker.session._LONGEST_PAUSE_S", 0.01)
+    sound, failures = Runs.cancel, iter(range(2))
+
+    async def cancel(self, *args):
+        if next(failures, None) is not None:
+            raise TypeError("a mistake in the worker")
+        await sound(self, *args)
+
+    monkeypatch.setattr(Runs, "cancel", cancel)
+    world.grant(script=FakeScript(outputs=TRAINED, run_for_s=60))
+    async with world.worker():
+        await world.until(lambda: any(one.state is RunState.RUNNING for one in world.control.reports))
+        world.control.directives.append(Directive(1, DirectiveKind.CANCEL, "t1", 1))
+        outcome = await world.outcome()
+    assert len(world.control.registered) == 3
+    assert outcome.judgement.state is OutcomeState.CANCELLED
+    assert world.starts == ["t1-1"]
