@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 def print_version(session: Session, version: DatasetVersion, *, next_command: str = "") -> None:
     """Prints a version and the next command."""
+    if version.id and not version.data.class_counts:
+        # What an operation answers leaves out the counts by class.
+        version = session.project.datasets.get(version.id)
     data = plain(version.data)
     rows = [
         ("version", data["name"]),
