@@ -56,3 +56,23 @@ async def test_another_process_reads_what_was_saved(tmp_path):
     assert list(await heir.entries()) == [other]
     await heir.close()
     await journal.close()
+
+
+async def test_a_full_disk_takes_the_reserve_and_the_word_is_kept(tmp_path):
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    reserve = tmp_path / "journal.db.reserve"
+    assert reserve.stat().st_size >= 1 << 20
+    full = iter([True, False])
+
+    def write(connection):
+        if next(full):
+            connection.execute("PRAGMA max_page_count = 1")
+            connection.execute("CREATE TABLE more (body TEXT)")
+        connection.execute("PRAGMA max_page_count = 100000")
+        return reserve.exists()
+
+    assert await journal._do(write) is False
+    await journal.entries()
+    assert reserve.exists(), "it is made again as soon as there is room"
+    await journal.close()

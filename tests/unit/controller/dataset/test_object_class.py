@@ -64,6 +64,7 @@ def test_a_deleted_class_is_ignored_and_can_come_back(blood):
     gone = blood.delete("RBC")
 
     assert gone.unknown(["RBC", "Spot", "spot"]) == ("Spot",)
+    assert gone.meaningless(["RBC", "Spot", "WBC"]) == ("RBC", "Spot")
     assert gone.resolve([RawClass(1, "RBC")]) == {}
     back = gone.add(["rbc"], ids=ids())
     assert back.resolve([RawClass(1, "RBC")]) == {1: "rbc"}
