@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ class Artifact:
     runtime: Runtime
     outputs: tuple[str, ...]
     tools: Mapping[str, str] = field(default_factory=dict)
+
+
+def what_to_install(*modules: str) -> str | None:
+    """Returns what to install for modules that are not here, None when all are; imports none of them."""
+    missing = [name for name in modules if find_spec(name) is None]
+    return f"install {' and '.join(missing)}: pip install 'lodeworks-platform[convert]'" if missing else None
 
 
 class Converter(Protocol):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodeworks_formats.package import Runtime
 
-from lodeworks_converters.base import Artifact, ArtifactFile, Attempt
+from lodeworks_converters.base import Artifact, ArtifactFile, Attempt, what_to_install
 from lodeworks_converters.errors import ConversionError, ConverterUnavailableError
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ class OnnxConverter:
     def available(self, precision: str) -> str | None:
         """Returns None when onnx and onnxruntime are here, else what to install."""
         del precision
-        missing = [name for name in ("onnx", "onnxslim", "onnxruntime") if importlib.util.find_spec(name) is None]
-        return f"install {' and '.join(missing)}: pip install 'lodeworks-platform[convert]'" if missing else None
+        return what_to_install("onnx", "onnxslim", "onnxruntime")
 
     def convert(
         self, model: Path, *, attempt: Attempt, calibration: Iterable[NDArray[np.float32]], out: Path

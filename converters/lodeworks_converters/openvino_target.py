@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lodeworks_formats.package import Runtime
 
-from lodeworks_converters.base import Artifact, ArtifactFile, Attempt
+from lodeworks_converters.base import Artifact, ArtifactFile, Attempt, what_to_install
 from lodeworks_converters.errors import ConversionError, ConverterUnavailableError
 
 if TYPE_CHECKING:
@@ -33,8 +32,7 @@ class OpenvinoConverter:
     def available(self, precision: str) -> str | None:
         """Returns None when OpenVINO (and NNCF for int8) is here, else what to install."""
         wanted = ["onnx", "onnxslim", "openvino", *(["nncf"] if precision == "int8" else [])]
-        missing = [name for name in wanted if importlib.util.find_spec(name) is None]
-        return f"install {' and '.join(missing)}: pip install 'lodeworks-platform[convert]'" if missing else None
+        return what_to_install(*wanted)
 
     def convert(
         self, model: Path, *, attempt: Attempt, calibration: Iterable[NDArray[np.float32]], out: Path

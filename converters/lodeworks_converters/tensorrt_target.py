@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from lodeworks_formats.package import Runtime
 from lodeworks_runtime import tensorrt_backend
 
-from lodeworks_converters.base import Artifact, ArtifactFile, Attempt
+from lodeworks_converters.base import Artifact, ArtifactFile, Attempt, what_to_install
 from lodeworks_converters.errors import ConversionError, ConverterUnavailableError
 
 if TYPE_CHECKING:
@@ -37,10 +36,7 @@ class TensorrtConverter:
         The files can be made and linted anywhere, but nothing is shipped unmeasured.
         """
         del precision
-        missing = [name for name in ("onnx", "onnxslim", "onnxruntime") if importlib.util.find_spec(name) is None]
-        if missing:
-            return f"install {' and '.join(missing)}: pip install 'lodeworks-platform[convert]'"
-        return tensorrt_backend.available()
+        return what_to_install("onnx", "onnxslim", "onnxruntime") or tensorrt_backend.available()
 
     def convert(
         self, model: Path, *, attempt: Attempt, calibration: Iterable[NDArray[np.float32]], out: Path
