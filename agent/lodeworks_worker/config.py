@@ -97,7 +97,7 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"{path} cannot be read ({error}); mend it, or name another with --config") from error
 
 
 def _default_state(variables: Mapping[str, str]) -> Path:
@@ -156,7 +156,7 @@ def _whole(values: Mapping[str, Any], key: str, default: int) -> int:
 
 def _program(name: str, told: Any) -> Program:
     if not isinstance(told, Mapping) or "command" not in told:
-        raise ConfigError(f"executors.{name} needs a command")
+        raise ConfigError(f'executors.{name} needs a command, such as ["python", "-m", "my_executor"]')
     environment = {key: str(value) for key, value in _table(told, "environment").items()}
     return Program(
         command=_words(told["command"], f"executors.{name}.command"),
