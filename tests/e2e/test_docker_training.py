@@ -13,9 +13,22 @@ from local_installation import LocalWorld, eventually
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else shutil.which("docker")
 IMAGE = "lodeworks-detector"
-EPOCHS = 12
+EPOCHS = 40
 GRACE_S = 30.0
-SETTINGS = ("--set", f"epochs={EPOCHS}", "--set", "seed=3", "--set", "threads=1", "--set", "input_size=128x160")
+SETTINGS = (
+    "--set",
+    f"epochs={EPOCHS}",
+    "--set",
+    "seed=3",
+    "--set",
+    "threads=1",
+    "--set",
+    "input_size=96x128",
+    "--set",
+    "patience=40",
+    "--set",
+    "batch_size=4",
+)
 
 
 def _image_id() -> str:
@@ -74,10 +87,15 @@ def test_a_container_trains_as_a_process_does(prepared: LocalWorld):
     eventually(lambda: there["task_id"] not in _containers(), what="the end of the container")
 
 
-def test_a_cancel_ends_the_container_and_leaves_the_stages(prepared: LocalWorld):
+def test_a_container_outlives_its_worker_and_a_cancel_leaves_the_stages(prepared: LocalWorld):
     train = ("model", "train", "--train", "train", "--val", "val", "-n", "cut", "--executor", "detector-image")
     task_id = prepared.lode(*train, "--set", "epochs=5000", "--set", "input_size=128x160", "--detach").out.strip()
     eventually(lambda: len(_losses(prepared, task_id)) >= 3, timeout_s=240, what="three epochs")
+    prepared.kill("worker")
+    prepared.up()
+    before = len(_losses(prepared, task_id))
+    eventually(lambda: len(_losses(prepared, task_id)) >= before + 2, timeout_s=120, what="epochs after the kill")
+    assert prepared.json("task", "show", task_id)["attempt"] == 1, "the container was started again"
     started_s = time.monotonic()
     prepared.lode("task", "cancel", task_id)
     eventually(lambda: prepared.json("task", "show", task_id)["state"] == "cancelled", timeout_s=60, what="the cancel")
