@@ -5,7 +5,7 @@ its ``rid``. A project's *class map* says what the raw names mean there. Each ch
 no box: old versions follow, since names are resolved when they are read.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lodeworks_controller.domain.ids import Ids
@@ -202,12 +202,6 @@ class ClassSelection:
         if len(set(chosen)) != len(chosen):
             raise InvalidError("CLASS_TWICE", f"a class is named twice in {', '.join(self.names)}", field="classes")
         return chosen
-
-
-def table_of(class_map: ClassMap, raw: Iterable[RawClass], *, chosen: Sequence[str]) -> Mapping[int, str]:
-    """Returns rid → class name for the chosen classes alone: what the storage joins boxes with."""
-    wanted = frozenset(chosen)
-    return {rid: name for rid, name in class_map.resolve(raw).items() if name in wanted}
 
 
 def require_nonempty(class_map: ClassMap) -> None:
