@@ -16,11 +16,10 @@ GENERATED = (
     "clients/python/lodeworks/api/",
     "clients/python/lodeworks/agent/",
     "clients/python/lodeworks/blocking/",
-    # A migration is a record of what a schema was, drafted by alembic and never edited.
-    "controller/lodeworks_controller/storage/database/migrations/versions/",
 )
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60
+MIGRATIONS = "controller/lodeworks_controller/storage/database/migrations/versions/"
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 
 
@@ -44,7 +43,8 @@ def test_no_file_is_too_long():
 
 def test_no_function_is_too_long():
     long = {}
-    for path in _ours():
+    # A migration is a record of what a schema was, drafted by alembic.
+    for path in (path for path in _ours() if not str(path.relative_to(ROOT)).startswith(MIGRATIONS)):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 docstring = ast.get_docstring(node, clean=False)
