@@ -362,6 +362,31 @@ async def test_an_unreadable_output_fails_the_task_with_file_and_line(engine: En
     assert (failure.reason, failure.message) == (FailureReason.BAD_OUTPUT, "scores.tsv:3: not a table")
 
 
+async def test_a_failure_that_a_kind_cannot_settle_is_told_and_tried_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def abandon(*_args: object) -> Product:
+        raise TypeError("a mistake in the kind")
+
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.complete(worker, grant, outcome=Outcome.FAILED, exit_code=3)
+    with monkeypatch.context() as faulty:
+        faulty.setattr(engine.kind, "abandon", abandon)
+        await engine.finish()
+    waiting = await engine.get(task)
+    assert waiting.state is TaskState.FINISHING
+    assert "tries again" in waiting.message
+    await engine.finish()
+    assert (await engine.get(task)).state is TaskState.FINISHING, "not before its time"
+    engine.pass_s(2)
+    await engine.finish()
+    failure = (await engine.get(task)).failure
+    assert failure is not None
+    assert failure.exit_code == 3
+
+
 async def test_inputs_that_make_no_run_fail_the_task(engine: Engine) -> None:
     task = await engine.submit(spec={"bad": True})
     await engine.plan()

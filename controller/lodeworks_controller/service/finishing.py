@@ -19,6 +19,7 @@ from lodeworks_controller.service.wake import Wakes
 _log = logging.getLogger(__name__)
 
 _TRIES = 5
+_LONGEST_S = 60.0
 
 
 class Finishing:
@@ -49,26 +50,33 @@ class Finishing:
 
     async def _finish(self, task: Task) -> None:
         async with self._slots:
-            async with self._store.snapshot() as tx:
-                outputs = await tx.tasks.outputs(task.id, task.lease.epoch)
-            if task.failure is not None:
-                await self._end(task, task.failure, outputs)
-                return
             try:
-                commit = await self._kinds.get(task.kind).finish(task, outputs)
-                await self._succeed(task, commit)
-            except (UnavailableError, ExhaustedError) as error:
-                await self._later(task, error.message)
-            except LodeworksError as error:
-                reason = FailureReason.GUARD if isinstance(error, GuardError) else FailureReason.BAD_OUTPUT
-                await self._end(task, Failure(reason, _with_place(error)), outputs)
-            except Exception:  # noqa: BLE001 (a kind's fault must not end the finisher)
-                _log.exception("the outputs of task %s (%s) could not be stored", task.id, task.kind)
-                if task.finish_tries + 1 < _TRIES:
-                    await self._later(task, "the controller could not store the outputs yet; it tries again")
-                else:
-                    message = "the controller could not store the outputs; see its log"
-                    await self._end(task, Failure(FailureReason.BAD_OUTPUT, message), outputs)
+                await self._attempt(task)
+            except Exception:  # noqa: BLE001 (without this it would be tried each second, and nobody told)
+                _log.exception("task %s (%s) could not be settled", task.id, task.kind)
+                await self._later(task, "the controller could not settle the task; it tries again, its log says why")
+
+    async def _attempt(self, task: Task) -> None:
+        async with self._store.snapshot() as tx:
+            outputs = await tx.tasks.outputs(task.id, task.lease.epoch)
+        if task.failure is not None:
+            await self._end(task, task.failure, outputs)
+            return
+        try:
+            commit = await self._kinds.get(task.kind).finish(task, outputs)
+            await self._succeed(task, commit)
+        except (UnavailableError, ExhaustedError) as error:
+            await self._later(task, error.message)
+        except LodeworksError as error:
+            reason = FailureReason.GUARD if isinstance(error, GuardError) else FailureReason.BAD_OUTPUT
+            await self._end(task, Failure(reason, _with_place(error)), outputs)
+        except Exception:  # noqa: BLE001 (a kind's fault must not end the finisher)
+            _log.exception("the outputs of task %s (%s) could not be stored", task.id, task.kind)
+            if task.finish_tries + 1 < _TRIES:
+                await self._later(task, "the controller could not store the outputs yet; it tries again")
+            else:
+                message = "the controller could not store the outputs; see its log"
+                await self._end(task, Failure(FailureReason.BAD_OUTPUT, message), outputs)
 
     async def _succeed(self, task: Task, commit: Commit) -> None:
         async with self._store.transaction() as tx:
@@ -86,7 +94,7 @@ class Finishing:
 
     async def _later(self, task: Task, message: str) -> None:
         async with self._store.transaction() as tx:
-            wait = timedelta(seconds=min(60.0, 2.0**task.finish_tries))
+            wait = timedelta(seconds=min(_LONGEST_S, 2.0 ** min(task.finish_tries, 16)))
             later = replace(
                 task,
                 finish_tries=task.finish_tries + 1,
