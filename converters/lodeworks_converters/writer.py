@@ -74,25 +74,34 @@ def write_variant(artifact: Artifact, *, source: Path, plan: PackagePlan, out: P
     manifest = _manifest(artifact, plan=plan, probe_name=probe_name, out=out, files=files)
     write_package(out, manifest)
     # The package without its expectation runs already, and so it can say what to expect of itself.
-    expectation = _answer(out, plan=plan)
+    expectation, tolerance = _answer(out, plan=plan, tolerance=manifest.health.max_score_delta)
     (out / _EXPECTED).write_bytes(expectation.to_bytes())
     files.append((_EXPECTED, "expected-output"))
-    write_package(out, replace(manifest, files=_entries(files)))
+    health = replace(manifest.health, max_score_delta=tolerance)
+    write_package(out, replace(manifest, health=health, files=_entries(files)))
     result = probe(out)
     if not result.ok:
         raise ConversionError(f"the new package does not pass its own probe: {result.reason}")
     return read_package(out)
 
 
-def _answer(package: Path, *, plan: PackagePlan) -> Expectation:
+def _answer(package: Path, *, plan: PackagePlan, tolerance: float) -> tuple[Expectation, float]:
+    """Returns what the package answers for its probe picture, and how far a score may be off.
+
+    At least one expected box stands firmly above what the tolerance could hide: without one, any network would pass,
+    a broken one too. The highest score decides, so that a weak network is proved as well as a sure one.
+    """
     algorithm = load_package(package)
-    score = plan.recipe.thresholds.score
     try:
-        return Expectation(score=score, boxes=tuple(algorithm.predict_bytes(plan.probe_picture, score=score)))
+        boxes = algorithm.predict_bytes(plan.probe_picture, score=0.0)
     except PictureError as error:
         raise ConversionError(f"the probe cannot be used: {error}") from error
     finally:
         algorithm.close()
+    highest = max((box.score or 0.0 for box in boxes), default=0.0)
+    tolerance = min(tolerance, highest / 4)
+    score = min(plan.recipe.thresholds.score, highest - 2 * tolerance)
+    return Expectation(score=score, boxes=tuple(box for box in boxes if (box.score or 0.0) >= score)), tolerance
 
 
 def _manifest(

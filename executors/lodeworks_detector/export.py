@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPSET = 17
-SCORE_THRESHOLD = 0.25
 NMS_IOU = 0.6
 MAX_DETECTIONS = 300
 
@@ -48,11 +47,13 @@ class OnnxWriter:
         self._size = input_size
         self._graph: onnx.ModelProto | None = None
 
-    def write(self, path: Path, fused: Detector) -> None:
-        """Writes a network whose batch norms are folded (`fuse_norms`)."""
+    def write(self, path: Path, fused: Detector, *, score_threshold: float) -> None:
+        """Writes a network whose batch norms are folded (`fuse_norms`), and from which score on it answers."""
         if self._graph is None:
             self._graph = trace(fused, size=self._size)
-            onnx.helper.set_model_props(self._graph, {"model_info": json.dumps(self._info, ensure_ascii=False)})
+        info = self._info | {"score_threshold": round(score_threshold, 4)}
+        del self._graph.metadata_props[:]
+        onnx.helper.set_model_props(self._graph, {"model_info": json.dumps(info, ensure_ascii=False)})
         state = {f"model.{name}": value for name, value in fused.state_dict().items()}
         for index, initializer in enumerate(self._graph.graph.initializer):
             value = state.get(initializer.name)
@@ -72,7 +73,6 @@ def model_info(*, class_names: Sequence[str], input_size: tuple[int, int]) -> di
         "std": [1.0, 1.0, 1.0],
         "classes": list(class_names),
         "decoder": "lodeworks",
-        "score_threshold": SCORE_THRESHOLD,
         "nms_iou": NMS_IOU,
         "max_detections": MAX_DETECTIONS,
         "strides": list(STRIDES),

@@ -69,7 +69,7 @@ class Stages:
         name = f"epoch_{epoch}"
         folder = self._task.stage_folder(name)
         save_model(folder / WEIGHTS_FILE, model, class_names=self._class_names, input_size=self._input_size)
-        self._writer.write(folder / ONNX_FILE, fused)
+        self._writer.write(folder / ONNX_FILE, fused, score_threshold=scores.threshold)
         best = self.best is None or scores.ap > self.best.ap
         if best:
             self.best = Best(name, epoch, scores.ap)

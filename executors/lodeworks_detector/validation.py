@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from lodeworks_evaluation.coco import coco_scores
 from lodeworks_evaluation.columns import columns as as_columns
+from lodeworks_evaluation.evaluation import match_table_of
+from lodeworks_evaluation.thresholds import best_threshold, matches_of
 from lodeworks_formats.boxes import Box
+from lodeworks_formats.manifest import sha256_hex
 from lodeworks_formats.pictures import Picture
 from lodeworks_runtime.detections import Detections, select
 from lodeworks_runtime.letterbox import Letterbox, letterbox
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from lodeworks_detector.examples import Example
     from lodeworks_detector.network import Detector
 
+SCORE_THRESHOLD = 0.25
+"""Of a network that finds nothing in its validation pictures, where no better one can be told."""
+
 THRESHOLDS = Thresholds(score=0.01, nms_iou=0.6, max_detections=300, candidates=2000)
 
 
@@ -35,12 +41,14 @@ class Scores:
     """How good a network is on the validation pictures.
 
     `ap` is the mean over IoU 0.50:0.95, `ap50` at IoU 0.5; the classes without a box there are not in `per_class`.
+    `threshold` is the confidence of highest F1 at IoU 0.5: from there on an answer is worth giving.
     """
 
     ap: float
     ap50: float
     ar: float
     per_class: dict[str, float]
+    threshold: float = SCORE_THRESHOLD
 
     @property
     def classes_at_zero(self) -> list[str]:
@@ -72,13 +80,15 @@ class Validation:
         """Returns the scores of a network that is in evaluation mode."""
         found = self.find(model, device=device, precision=precision)
         predictions = {
-            example.path.stem: self._boxes(one, placement)
+            _key(example.path): self._boxes(one, placement)
             for example, (one, placement) in zip(self._examples, found, strict=True)
         }
         columns = as_columns(self._pictures, predictions, class_names=self._class_names)
         scores = coco_scores(columns)
         per_class = {name: value.ap50 for name, value in scores.per_class.items() if value.ap50 is not None}
-        return Scores(scores.ap or 0.0, scores.ap50 or 0.0, scores.ar_100 or 0.0, per_class)
+        best = best_threshold(matches_of(match_table_of(columns)))
+        threshold = SCORE_THRESHOLD if best is None else max(best.conf, THRESHOLDS.score)
+        return Scores(scores.ap or 0.0, scores.ap50 or 0.0, scores.ar_100 or 0.0, per_class, threshold)
 
     def find(
         self, model: Detector, *, device: torch.device, precision: torch.dtype
@@ -105,7 +115,7 @@ class Validation:
 
     def _picture(self, example: Example) -> Picture:
         boxes = self._named(example.boxes, example.classes)
-        return Picture(digest=example.path.stem, extension=example.path.suffix[1:], width=0, height=0, boxes=boxes)
+        return Picture(digest=_key(example.path), extension=example.path.suffix[1:], width=0, height=0, boxes=boxes)
 
     def _boxes(self, found: Detections, placement: Letterbox) -> tuple[Box, ...]:
         return self._named(placement.to_picture(found.corners), found.classes, found.scores)
@@ -118,3 +128,8 @@ class Validation:
             Box(self._class_names[name], left, top, right - left, bottom - top, score=score)
             for (left, top, right, bottom), name, score in zip(corners.tolist(), classes.tolist(), values, strict=True)
         )
+
+
+def _key(path: Path) -> str:
+    """Returns what tells the picture from the others where the evaluation wants a digest; the bytes do not matter."""
+    return sha256_hex(path.stem.encode())

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lodeworks_evaluation.coco import ClassScores, CocoScores, coco_scores
+from lodeworks_evaluation.columns import Columns
 from lodeworks_evaluation.columns import columns as as_columns
 from lodeworks_evaluation.error_kinds import error_shares
 from lodeworks_evaluation.match_table import match_table
@@ -90,6 +91,11 @@ class Evaluation:
         }
 
 
+def match_table_of(columns: Columns) -> pa.Table:
+    """Returns which prediction found which truth, at the ten IoUs of COCO."""
+    return match_table(columns, match(columns))
+
+
 def evaluate(
     pictures: Iterable[Picture],
     predictions: Mapping[str, Sequence[Box]],
@@ -110,7 +116,7 @@ def evaluate(
         protocol=protocol,
         coco=coco_scores(columns),
         ymir=ymir_scores(columns, iou=iou, conf=conf),
-        match_table=match_table(columns, match(columns)),
+        match_table=match_table_of(columns),
         pictures=len(columns.digests),
         unannotated_pictures=columns.unannotated_pictures,
         foreign_boxes=columns.foreign_boxes,

@@ -34,7 +34,7 @@ def exported(tmp_path_factory):
     writer = OnnxWriter(class_names=NAMES, input_size=SIZE)
     models = [_trained(1), _trained(2)]
     for number, model in enumerate(models):
-        writer.write(folder / f"{number}.onnx", fuse_norms(model))
+        writer.write(folder / f"{number}.onnx", fuse_norms(model), score_threshold=0.3)
     return folder, models
 
 

@@ -30,7 +30,7 @@ def model(tmp_path_factory):
             head.class_out.weight.normal_(std=0.5)
             head.class_out.bias.zero_()
     path = tmp_path_factory.mktemp("model") / "model.onnx"
-    OnnxWriter(class_names=["cat"], input_size=(64, 64)).write(path, fuse_norms(network))
+    OnnxWriter(class_names=["cat"], input_size=(64, 64)).write(path, fuse_norms(network), score_threshold=0.25)
     return path
 
 
