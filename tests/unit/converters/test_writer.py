@@ -4,7 +4,8 @@ import pytest
 from lodeworks_converters import Attempt, ConversionError, PackagePlan, find_converter, write_variant
 from lodeworks_formats.package import pack, unpack
 from lodeworks_runtime import load_onnx, load_package, probe
-from made_network import CLASSES, encoded, made_picture, save_network
+from lodeworks_runtime.probe import Expectation, compare
+from made_network import CLASSES, encoded, made_picture, model_info, save_network
 
 PROBE = encoded(made_picture(1, count=4)[0])
 
@@ -77,3 +78,12 @@ def test_the_expected_boxes_lie_beside_the_probe(model, tmp_path):
 def test_a_probe_that_is_no_picture_is_refused(model, tmp_path):
     with pytest.raises(ConversionError, match="probe"):
         make(model, tmp_path, picture=b"nothing")
+
+
+def test_a_network_whose_scores_stay_below_its_threshold_is_proved_all_the_same(tmp_path):
+    shy = save_network(tmp_path / "shy.onnx", info=model_info(score_threshold=0.9999))
+    manifest = make(shy, tmp_path)
+    expected = Expectation.from_bytes((tmp_path / "package/expected.json").read_bytes())
+    health = manifest.health
+    silent = compare(expected, [], min_iou=health.min_iou, max_score_delta=health.max_score_delta)
+    assert silent.reason is not None, "a network that finds nothing must not pass"

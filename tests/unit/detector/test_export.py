@@ -58,6 +58,7 @@ def test_the_file_describes_itself(exported):
     folder, _ = exported
     algorithm = load_onnx(folder / "0.onnx")
     assert algorithm.classes == tuple(NAMES)
+    assert algorithm.recipe.thresholds.score == 0.3
     model = onnx.load(folder / "0.onnx")
     assert model.opset_import[0].version == OPSET
     assert [output.name for output in model.graph.output] == ["scores", "boxes", "embedding"]
