@@ -42,6 +42,6 @@ def break_package(packed: Path) -> Path:
 
 
 def _damage(weights: bytes) -> bytes:
-    """Turns a stretch in the middle around, where the numbers of a network lie."""
-    middle, length = len(weights) // 2, len(weights) // 10
-    return weights[:middle] + weights[middle : middle + length][::-1] + weights[middle + length :]
+    """Turns the middle half around, where most numbers of a network lie; what tells their form stands at the ends."""
+    start, end = len(weights) // 4, len(weights) * 3 // 4
+    return weights[:start] + weights[start:end][::-1] + weights[end:]
