@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -12,36 +11,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MANIFEST = "manifest.json"
+_DARKER = 0.05
 
 
 def break_package(packed: Path) -> Path:
-    """Writes a copy whose weights are damaged, and returns its path."""
-    with tarfile.open(packed) as archive:
-        files = {
-            member.name: reader.read()
-            for member in archive.getmembers()
-            if member.isfile() and (reader := archive.extractfile(member)) is not None
-        }
-    manifest: dict[str, Any] = json.loads(files[_MANIFEST])
-    weights = max(
-        (entry for entry in manifest["files"] if entry["role"] == "weights"), key=lambda entry: entry["size_bytes"]
-    )
-    damaged = _damage(files[weights["path"]])
-    files[weights["path"]] = damaged
-    weights["sha256"] = hashlib.sha256(damaged).hexdigest()
-    files[_MANIFEST] = json.dumps(
-        manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    """Writes a copy that normalises pictures wrongly, the classic mistake of a build, and returns its path."""
     broken = packed.with_name(f"broken-{packed.name}")
     with tarfile.open(packed) as archive, tarfile.open(broken, "w", format=tarfile.USTAR_FORMAT) as copy:
         for member in archive.getmembers():
-            if member.isfile():
-                member.size = len(files[member.name])
-                copy.addfile(member, io.BytesIO(files[member.name]))
+            reader = archive.extractfile(member)
+            if reader is None:
+                continue
+            data = reader.read()
+            if member.name == _MANIFEST:
+                data = _wrongly_normalised(data)
+                member.size = len(data)
+            copy.addfile(member, io.BytesIO(data))
     return broken
 
 
-def _damage(weights: bytes) -> bytes:
-    """Turns the middle half around, where most numbers of a network lie; what tells their form stands at the ends."""
-    start, end = len(weights) // 4, len(weights) * 3 // 4
-    return weights[:start] + weights[start:end][::-1] + weights[end:]
+def _wrongly_normalised(manifest: bytes) -> bytes:
+    document: dict[str, Any] = json.loads(manifest)
+    document["io"]["scale"] *= _DARKER
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
