@@ -149,7 +149,7 @@ async def test_only_one_worker_works_on_a_state_folder(world):
     second = await asyncio.to_thread(
         subprocess.run, [PROGRAM, "run", "--state", str(world.state)], capture_output=True, text=True
     )
-    assert second.returncode == 2
+    assert second.returncode == 4
     assert "runs on" in second.stderr
 
 
