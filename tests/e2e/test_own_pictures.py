@@ -60,7 +60,7 @@ def test_the_device_answers_as_the_evaluation_says(world: LocalWorld, released):
     state = world.enrol_device("gate-1")
     agent = world.start_device(state)
     try:
-        device = world.json("algorithm", "deploy", released["release"]["name"], "gate-1")
+        device = world.json("algorithm", "deploy", released["release"]["name"], "gate-1", "--conf", "0.3")
         variant = device["desired"][0]["variant"]
         evaluation = world.json(
             *("model", "evaluate", "cells", "--on", "test", "--variant", variant),

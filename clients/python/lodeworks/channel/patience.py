@@ -13,6 +13,8 @@ from lodeworks.channel.errors import TransferBrokenError
 from lodeworks.channel.refusal import refusal_of
 
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+# What grpc.aio itself says, instead of the server's refusal, when the server ends a stream that is still being sent.
+_OVERTAKEN: Final = "Internal error from Core"
 
 
 @dataclass(slots=True)
@@ -40,7 +42,8 @@ class Patience:
             TransferBrokenError: The tries are used up.
         """
         refusal = refusal_of(error)
-        if refusal.code not in _PASSING and refusal.retry_after_s is None:
+        overtaken = refusal.message == _OVERTAKEN and not refusal.answered
+        if refusal.code not in _PASSING and refusal.retry_after_s is None and not overtaken:
             raise error
         if self.backoff.failures >= self.tries and self._waited_s >= self.least_s:
             raise TransferBrokenError(
