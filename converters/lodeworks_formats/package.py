@@ -17,9 +17,10 @@ import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from lodeworks_formats.archive_members import extract_member
 from lodeworks_formats.archive_names import safe_name
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.manifest import canonical_json, sha256_file, sha256_hex
@@ -260,12 +261,7 @@ def unpack(tar: Path, folder: Path) -> PackageManifest:
                 name = safe_name(member.name)
                 if not member.isreg():
                     raise FormatError("UNSAFE_NAME", "a package holds plain files only", name)
-                archive.extract(replaced(member, name), folder, filter="data")
+                extract_member(archive, member, folder / name)
     except tarfile.TarError as error:
         raise FormatError("BAD_PACKAGE", f"this is no package tar ({error})", tar.name) from error
     return read_package(folder)
-
-
-def replaced(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
-    """Returns a member under a checked name."""
-    return member.replace(name=str(PurePosixPath(name)), deep=False)

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from lodeworks_formats.archive_members import extract_member
 from lodeworks_formats.archive_names import safe_name
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.ymir_results import (
@@ -124,7 +125,7 @@ def read_ymir_package(tar: Path, folder: Path) -> YmirPackage:
             for section, files in package.result.attachments.items():
                 for name in files:
                     if member := members.get(f"attachments/{section}/{name}"):
-                        _extract(archive, member, folder / "attachments" / section / name)
+                        extract_member(archive, member, folder / "attachments" / section / name)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise FormatError("BAD_MODEL", f"this is no tar that can be read ({error})", tar.name) from error
     return package
@@ -154,16 +155,7 @@ def _extract_stage(
         member = members.get(f"{stage.given_name}/{name}") or members.get(at_top)
         if member is None:
             raise FormatError("BAD_MODEL", f"the file {name!r} of stage {stage.name!r} is missing", stage.given_name)
-        _extract(archive, member, folder / stage.name / name)
-
-
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = archive.extractfile(member)
-    assert source is not None
-    with path.open("wb") as sink:
-        while chunk := source.read(1 << 20):
-            sink.write(chunk)
+        extract_member(archive, member, folder / stage.name / name)
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
