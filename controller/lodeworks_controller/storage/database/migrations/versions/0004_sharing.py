@@ -1,0 +1,10 @@
+"""The tables of quotas, fair share, reuse."""
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Applies it."""

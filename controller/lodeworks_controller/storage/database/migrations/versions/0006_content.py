@@ -1,0 +1,10 @@
+"""The tables of log tails, collection of blobs."""
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Applies it."""

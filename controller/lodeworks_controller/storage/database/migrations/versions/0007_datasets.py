@@ -1,0 +1,10 @@
+"""The tables of datasets at a million."""
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Applies it."""
