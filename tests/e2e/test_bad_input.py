@@ -160,7 +160,7 @@ def test_a_setting_out_of_its_range_fails_with_its_name(labelled_world: LocalWor
 
 def test_ctrl_c_detaches_from_a_followed_command(labelled_world: LocalWorld):
     world = labelled_world
-    command = [LODE, *TRAIN, "-n", "long", "--class", "car", "--set", "epochs=9999", "--set", "patience=0"]
+    command = [LODE, *TRAIN, "-n", "long", "--class", "car", "--set", "epochs=9999", "--set", "patience=9999"]
     following = subprocess.Popen(
         command, env=world.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
