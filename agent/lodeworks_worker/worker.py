@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -148,6 +148,7 @@ class Worker:
         clock: Callable[[], float] = time.time,
         ids: Callable[[], str] = lambda: uuid.uuid4().hex,
         chance: Callable[[], float] = random.random,
+        look_round: Callable[..., Awaitable[tuple[Fingerprint, Executors, list[Capabilities]]]] = survey,
     ) -> None:
         self._config = config
         self._worker_id = worker_id
@@ -158,11 +159,12 @@ class Worker:
         self._clock = clock
         self._ids = ids
         self._chance = chance
+        self._look_round = look_round
 
     async def run(self) -> None:
         """Works until cancelled; runs live on then. Raises what ends a conversation for good."""
         config = self._config
-        taken, executors, _ = await survey(config, self._drivers)
+        taken, executors, _ = await self._look_round(config, self._drivers)
         self._log.info("offers %s", ", ".join(taken.capabilities) or "nothing")
         for name, reason in sorted(taken.missing.items()):
             self._log.info("without %s: %s", name, reason)

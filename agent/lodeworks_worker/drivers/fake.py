@@ -24,6 +24,7 @@ class FakeScript:
     """What a fake run does.
 
     It writes `outputs` (path under /out → text) and `log_lines` at once, runs for `run_for_s` and ends with `code`.
+    With `line_every_s` a line appears each so many seconds, as many as there are by the end.
     With `dies_silently` it is gone without an exit at that moment. With `refuses` it does not start.
     """
 
@@ -32,6 +33,7 @@ class FakeScript:
     signal: int | None = None
     oom: bool = False
     log_lines: tuple[str, ...] = ()
+    line_every_s: float = 0.0
     outputs: Mapping[str, str] = field(default_factory=dict)
     dies_silently: bool = False
     ignores_term: bool = False
@@ -85,7 +87,12 @@ class FakeDriver:
     async def logs(self, handle: RunHandle, *, offset: int) -> LogPart:
         """Returns the script's lines as bytes."""
         told = read_json(str(_folder(handle) / _MARK)) or {}
-        data = str(told.get("log", "")).encode()[offset:]
+        text = str(told.get("log", ""))
+        every_s = float(str(told.get("line_every_s", 0.0)))
+        if every_s:
+            elapsed_s = min(self._clock(), float(str(told["ends_at"]))) - float(str(told["began_at"]))
+            text = "".join(text.splitlines(keepends=True)[: max(0, int(elapsed_s / every_s))])
+        data = text.encode()[offset:]
         return LogPart(data=data, next_offset=offset + len(data))
 
     async def stop(self, handle: RunHandle, *, grace_s: float) -> None:
@@ -147,6 +154,7 @@ def _perform(launch: Launch, script: FakeScript, now: float) -> None:
         **asdict(script),
         "task_id": launch.task_id,
         "lease_epoch": launch.lease_epoch,
+        "began_at": now,
         "ends_at": now + script.run_for_s,
         "log": "".join(f"{line}\n" for line in script.log_lines),
     }

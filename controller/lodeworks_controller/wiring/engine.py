@@ -33,11 +33,12 @@ _RESIGN_S = 600.0
 
 
 class Engine:
-    """The task engine: services, and the roles that run beside the rpcs."""
+    """The task engine: services, and the roles that run beside the rpcs; `clockwork` makes what ticks them."""
 
-    def __init__(self, ground: Ground, *, chance: Callable[[], float]) -> None:
+    def __init__(self, ground: Ground, *, chance: Callable[[], float], clockwork: Callable[[], Ticks] = Ticks) -> None:
         store, wakes, terms = ground.store, ground.wakes, ground.terms
         self._ground = ground
+        self._clockwork = clockwork
         self.kinds = Kinds()
         self.log_files = LogFiles(ground.config.logs)
         self.metric_files = MetricFiles(ground.config.logs)
@@ -70,7 +71,7 @@ class Engine:
         """Runs the background roles."""
         ground = self._ground
         store, wakes = ground.store, ground.wakes
-        ticks = Ticks()
+        ticks = self._clockwork()
         planning = Planning(store, self.kinds, settlement=self._settlement, wakes=wakes, terms=ground.terms)
         finishing = Finishing(
             store, self.kinds, settlement=self._settlement, wakes=wakes, at_once=ground.config.finish_at_once
