@@ -10,6 +10,7 @@ from lodeworks_formats.protocol import RESERVED_KEYS, parse_config, render_confi
 from lodeworks_controller.domain.executor import Executor, ExecutorKind, ExecutorOperation, SettingsCheck
 from lodeworks_controller.domain.identity import Principal, check_name
 from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.domain.task.lane import Wants
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.placement import Candidate, waiting_reason
 from lodeworks_controller.domain.worker import WorkerState
@@ -165,7 +166,7 @@ class ExecutorService:
             for worker in await tx.workers.list()
         ]
         able = any(one.online and executor.requires in one.worker.capabilities.names for one in known)
-        return ListedExecutor(executor, "" if able else waiting_reason(frozenset({executor.requires}), 0, known))
+        return ListedExecutor(executor, "" if able else waiting_reason(Wants(frozenset({executor.requires})), known))
 
 
 def _template(text: str) -> dict[str, object]:

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 
 from lodeworks_controller.domain.task.attempt import Attempt
 from lodeworks_controller.domain.task.lease import LeaseTerms, granted
-from lodeworks_controller.domain.task.placement import pick_gpus, suits
+from lodeworks_controller.domain.task.placement import offer_of, pick_gpus
 from lodeworks_controller.domain.task.run import RunSpec
 from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.domain.worker import Directive, Worker
+from lodeworks_controller.service.choosing import Choosing
 from lodeworks_controller.service.lease import check_session
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
@@ -31,6 +32,8 @@ class PollAsk:
     wait_s: float
     have_directive_seq: int = 0
     free_gpu_uuids: frozenset[str] = frozenset()
+    used_gpu_uuids: frozenset[str] = frozenset()
+    """Those whose memory a program outside of the platform uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class GrantService:
         self._wakes = wakes
         self._terms = terms
         self._chance = chance
+        self._choosing = Choosing(terms=terms)
 
     async def poll(self, worker_id: str, ask: PollAsk) -> PollAnswer:
         """Waits for grants and directives; empty after about the wait. Safe to repeat."""
@@ -71,8 +75,7 @@ class GrantService:
         wait_s = max(0.0, min(ask.wait_s, self._terms.poll_wait_s))
         deadline = loop.time() + wait_s * (1 - _SPREAD + 2 * _SPREAD * self._chance())
         room = 0 if worker.draining else max(0, ask.max_leases)
-        offered = worker.capabilities.names
-        with self._wakes.polling(worker_id, offered=offered, gpus=gpus, room=room) as bell:
+        with self._wakes.polling(worker_id, offer=offer_of(worker, gpus=gpus), room=room) as bell:
             rung = True
             while True:
                 # Cleared before the claim: what comes meanwhile rings again.
@@ -96,7 +99,9 @@ class GrantService:
                 return True
             if ask.max_leases <= 0 or worker.draining:
                 return False
-            return bool(await self._candidates(tx, worker, gpus_free=len(await tx.workers.gpus(worker_id)), limit=1))
+            idle = sum(not gpu.task_id for gpu in await tx.workers.gpus(worker_id))
+            choice = await self._choosing.choose(tx, worker, gpus_free=idle, limit=1)
+            return choice is not None and any(True for _ in choice.turns())
 
     async def _claim(self, worker_id: str, ask: PollAsk) -> PollAnswer:
         async with self._store.transaction() as tx:
@@ -106,7 +111,7 @@ class GrantService:
             grants = [await self._again(tx, task) for task in held if self._resend(task, tx.now())]
             room = ask.max_leases - len(grants)
             if room > 0 and not worker.draining:
-                grants.extend(await self._grant(tx, worker, room=room, free=ask.free_gpu_uuids))
+                grants.extend(await self._grant(tx, worker, ask, room=room))
             return PollAnswer(tuple(grants), tuple(directives))
 
     def _resend(self, task: Task, now: datetime) -> bool:
@@ -119,39 +124,39 @@ class GrantService:
         gpus = await tx.workers.gpus_of(task.id) if task.resources.gpus else ()
         return Grant(task, await tx.tasks.plan(task.id), tuple(gpus))
 
-    async def _grant(self, tx: Transaction, worker: Worker, *, room: int, free: frozenset[str]) -> Sequence[Grant]:
+    async def _grant(self, tx: Transaction, worker: Worker, ask: PollAsk, *, room: int) -> Sequence[Grant]:
         gpus = list(await tx.workers.gpus(worker.id))
         idle = sum(not gpu.task_id for gpu in gpus)
+        choice = await self._choosing.choose(tx, worker, gpus_free=idle, limit=room)
         grants: list[Grant] = []
-        for task in await self._candidates(tx, worker, gpus_free=idle, limit=room):
-            picked = pick_gpus(gpus, wanted=task.resources.gpus, free=free)
+        if choice is None:
+            return grants
+        for lane, task in choice.turns():
+            shun = ask.used_gpu_uuids if lane.wants.only_free_gpus else frozenset[str]()
+            picked = pick_gpus(gpus, wanted=lane.wants.gpus, free=ask.free_gpu_uuids, shun=shun)
             if picked is None:
+                choice.draw.close(lane)
                 continue
             if picked:
                 if not await tx.workers.hold_gpus(worker.id, picked, task_id=task.id):
                     continue
                 gpus = [gpu for gpu in gpus if gpu.uuid not in picked]
-            leased = await swap(tx, task, granted(task, worker_id=worker.id, at=tx.now(), terms=self._terms))
-            await tx.tasks.add_attempt(
-                Attempt(
-                    task_id=task.id,
-                    lease_epoch=leased.lease.epoch,
-                    number=leased.attempt_no,
-                    worker_id=worker.id,
-                    started_at=tx.now(),
-                )
-            )
-            tx.on_commit(lambda changed=task.id: self._wakes.task_changed(changed))  # type: ignore[misc]
-            grants.append(Grant(leased, await tx.tasks.plan(task.id), picked))
+            choice.draw.took(lane)
+            grants.append(await self._leased(tx, worker, task, picked))
+            if len(grants) == room:
+                break
         return grants
 
-    async def _candidates(self, tx: Transaction, worker: Worker, *, gpus_free: int, limit: int) -> Sequence[Task]:
-        offered = worker.capabilities.names
-        sets = [
-            one
-            for one in await tx.tasks.claimable_requirements()
-            if suits(one, 0, offered=offered, gpus_offered=gpus_free)
-        ]
-        if not sets:
-            return ()
-        return await tx.tasks.claimable(sets, most_gpus=gpus_free, now=tx.now(), limit=limit)
+    async def _leased(self, tx: Transaction, worker: Worker, task: Task, picked: tuple[str, ...]) -> Grant:
+        leased = await swap(tx, task, granted(task, worker_id=worker.id, at=tx.now(), terms=self._terms))
+        await tx.tasks.add_attempt(
+            Attempt(
+                task_id=task.id,
+                lease_epoch=leased.lease.epoch,
+                number=leased.attempt_no,
+                worker_id=worker.id,
+                started_at=tx.now(),
+            )
+        )
+        tx.on_commit(lambda: self._wakes.task_changed(task.id))
+        return Grant(leased, await tx.tasks.plan(task.id), picked)

@@ -90,7 +90,7 @@ class Planning:
             if plan.inputs:
                 # What the lease may read, and what stays while the task is known.
                 await tx.blobs.reference(task_scope(task.id), {one.digest for one in plan.inputs})
-            tx.on_commit(lambda: self._wakes.ring_for(task.requires, gpus=task.resources.gpus))
+            tx.on_commit(lambda: self._wakes.ring_for(task.wants))
 
     async def _fail(self, task: Task, message: str) -> None:
         self._tries.pop(task.id, None)
@@ -126,5 +126,5 @@ class Planning:
         for task in waiting:
             if task.not_before is not None and task.not_before > now:
                 continue
-            self._wakes.ring_for(task.requires, gpus=task.resources.gpus)
-            await self._explain(task, waiting_reason(task.requires, task.resources.gpus, known))
+            self._wakes.ring_for(task.wants)
+            await self._explain(task, waiting_reason(task.wants, known))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.outbox import OutboxRows
     from lodeworks_controller.service.prediction_set import PredictionSetRows
     from lodeworks_controller.service.project import ProjectRows
+    from lodeworks_controller.service.quota import QuotaRows
     from lodeworks_controller.service.task import TaskRows
     from lodeworks_controller.service.worker import WorkerRows
 
@@ -43,6 +44,11 @@ class Transaction(Protocol):
     @property
     def tasks(self) -> TaskRows:
         """The tasks."""
+        ...
+
+    @property
+    def quotas(self) -> QuotaRows:
+        """What projects and people may use at most."""
         ...
 
     @property

@@ -1,6 +1,6 @@
 """Tasks for people and for the other services: submit, look, wait, cancel, retry."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +10,10 @@ from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.project import Project
 from lodeworks_controller.domain.task.attempt import Attempt
+from lodeworks_controller.domain.task.lane import Lane
 from lodeworks_controller.domain.task.lease import cancelled, moved
+from lodeworks_controller.domain.task.placement_order import check_priority
+from lodeworks_controller.domain.task.quota import Use
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Budget, Failure, NewTask, Task
@@ -82,14 +85,24 @@ class TaskRows(Protocol):
         """Returns the run of a task."""
         ...
 
-    async def claimable_requirements(self) -> Sequence[frozenset[str]]:
-        """Returns what the tasks that could be granted require, each set once."""
+    async def lanes(self) -> Sequence[Lane]:
+        """Returns the lanes in which tasks wait for a worker."""
         ...
 
-    async def claimable(
-        self, requirements: Sequence[frozenset[str]], *, most_gpus: int, now: datetime, limit: int
-    ) -> Sequence[Task]:
-        """Returns tasks that could be granted, those of high priority and age first."""
+    async def front(self, lane: Lane, *, now: datetime, limit: int) -> Sequence[Task]:
+        """Returns the first tasks of a lane whose time has come, those of high priority and age first."""
+        ...
+
+    async def uses(self) -> Mapping[tuple[str, str], Use]:
+        """Returns what runs, by project and user."""
+        ...
+
+    async def waiting_count(self, *, project_id: str = "", user_id: str = "") -> int:
+        """Returns how many tasks of a project, or of a user, wait for parents or for a worker."""
+        ...
+
+    async def many(self, task_ids: Collection[str]) -> Sequence[Task]:
+        """Returns those of the tasks that there are."""
         ...
 
     async def held_by(self, worker_id: str) -> Sequence[Task]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from lodeworks_controller.domain.task.placement import suits
+from lodeworks_controller.domain.task.lane import Offer, Wants
 
 
 class Signal:
@@ -39,8 +39,7 @@ class Bell:
     """One open poll."""
 
     worker_id: str
-    offered: frozenset[str]
-    gpus: int
+    offer: Offer
     room: int
     """How many grants it would take."""
     signal: Signal = field(default_factory=Signal)
@@ -65,9 +64,9 @@ class Wakes:
         self.closing = False
 
     @contextmanager
-    def polling(self, worker_id: str, *, offered: frozenset[str], gpus: int, room: int) -> Iterator[Bell]:
+    def polling(self, worker_id: str, *, offer: Offer, room: int) -> Iterator[Bell]:
         """Lists an open poll for as long as it lasts."""
-        bell = Bell(worker_id, offered, gpus, room)
+        bell = Bell(worker_id, offer, room)
         self._bells.setdefault(worker_id, []).append(bell)
         try:
             yield bell
@@ -82,14 +81,14 @@ class Wakes:
         for bell in self._bells.get(worker_id, ()):
             bell.signal.set()
 
-    def ring_for(self, requires: frozenset[str], *, gpus: int) -> None:
+    def ring_for(self, wants: Wants) -> None:
         """Wakes one open poll whose worker could run a task that became ready.
 
         If that worker cannot after all, the others look by themselves within a second.
         """
         for worker_id, bells in self._bells.items():
             for bell in bells:
-                if bell.rung < bell.room and suits(requires, gpus, offered=bell.offered, gpus_offered=bell.gpus):
+                if bell.rung < bell.room and wants.suits(bell.offer):
                     bell.rung += 1
                     bell.signal.set()
                     # The next task goes to the next worker first.

@@ -11,6 +11,10 @@ class Resources:
     cpus: float = 0.0
     memory_bytes: int = 0
     shm_bytes: int = 0
+    labels: str = ""
+    """What the worker's labels must say, such as ``gpu=a100,!slow``."""
+    only_free_gpus: bool = False
+    """Whether GPUs are taken only where nobody else, outside of the platform, uses their memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,9 @@ class Limits:
 
     run_timeout_s: float = 0.0
     stall_timeout_s: float = 0.0
+    """Without output, progress or metrics."""
+    start_timeout_s: float = 0.0
+    """From being ready to being granted."""
     stop_grace_s: float = 30.0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from lodeworks_controller.domain.task.lane import Wants, wants_of
 from lodeworks_controller.domain.task.run import Limits, Resources
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 
@@ -119,3 +120,8 @@ class Task:
     finish_tries: int = 0
     revision: int = 1
     """Rises with every change."""
+
+    @property
+    def wants(self) -> Wants:
+        """What it asks of a worker."""
+        return wants_of(self.requires, self.resources)

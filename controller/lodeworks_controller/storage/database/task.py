@@ -1,12 +1,14 @@
 """The tasks in SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Select, bindparam, case, delete, func, insert, or_, select, update
 
 from lodeworks_controller.domain.task.attempt import Attempt
+from lodeworks_controller.domain.task.lane import Lane, read_lane
+from lodeworks_controller.domain.task.quota import Use
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import HELD, TaskState
 from lodeworks_controller.domain.task.task import Task
@@ -21,7 +23,6 @@ from lodeworks_controller.storage.database.task_table import (
     fixed_values,
     moving_values,
     outputs,
-    requires_text,
     task_edges,
     task_plans,
     tasks,
@@ -58,25 +59,43 @@ _CHILDREN = (
 _UNPLANNED = (
     select(tasks)
     .where(tasks.c.state == _QUEUED, tasks.c.planned.is_(False))
-    .order_by(tasks.c.priority.desc(), tasks.c.id)
+    .order_by(tasks.c.rank, tasks.c.id)
     .limit(bindparam("most"))
 )
 _NO_PLAN = delete(task_plans).where(task_plans.c.task_id == bindparam("old_id"))
 _PUT_PLAN = insert(task_plans)
 _PLAN = select(task_plans.c.plan).where(task_plans.c.task_id == bindparam("task_id"))
-_REQUIREMENTS = select(tasks.c.requires).distinct().where(tasks.c.state == _QUEUED, tasks.c.planned.is_(True))
-_CLAIMABLE = (
+_READY = (tasks.c.state == _QUEUED, tasks.c.planned.is_(True))
+_FIRST_LANE = select(func.min(tasks.c.lane).label("lane")).where(*_READY).cte("lanes", recursive=True)
+# Each lane is found from the one before by one step in the index; the tasks that wait in them are not read.
+_FOUND_LANES = _FIRST_LANE.union_all(
+    select(select(func.min(tasks.c.lane)).where(*_READY, tasks.c.lane > _FIRST_LANE.c.lane).scalar_subquery()).where(
+        _FIRST_LANE.c.lane.is_not(None)
+    )
+)
+_LANES = select(_FOUND_LANES.c.lane).where(_FOUND_LANES.c.lane.is_not(None))
+_FRONT = (
     select(tasks)
     .where(
-        tasks.c.state == _QUEUED,
-        tasks.c.planned.is_(True),
-        tasks.c.requires.in_(bindparam("requires", expanding=True)),
-        tasks.c.gpus <= bindparam("most_gpus"),
+        *_READY,
+        tasks.c.lane == bindparam("lane"),
         or_(tasks.c.not_before.is_(None), tasks.c.not_before <= bindparam("now", type_=Instant)),
     )
-    .order_by(tasks.c.priority.desc(), tasks.c.id)
+    .order_by(tasks.c.rank, tasks.c.id)
     .limit(bindparam("most"))
 )
+_USES = (
+    select(
+        tasks.c.project_id,
+        tasks.c.created_by,
+        func.count().label("runs"),
+        func.sum(tasks.c.gpus).label("gpus"),
+        func.sum(case((tasks.c.gpus == 0, 1), else_=0)).label("runs_without"),
+    )
+    .where(tasks.c.state.in_(_HELD))
+    .group_by(tasks.c.project_id, tasks.c.created_by)
+)
+_WAITING_STATES = (TaskState.BLOCKED.value, _QUEUED)
 _HELD_BY = (
     select(tasks).where(tasks.c.lease_owner == bindparam("worker_id"), tasks.c.state.in_(_HELD)).order_by(tasks.c.id)
 )
@@ -202,16 +221,30 @@ class SqlTaskRows:
         """Returns the run of a task."""
         return to_plan((await self._connection.execute(_PLAN, {"task_id": task_id})).scalar_one())
 
-    async def claimable_requirements(self) -> Sequence[frozenset[str]]:
-        """Returns what the tasks that could be granted require, each set once."""
-        return [frozenset(text.split()) for text in (await self._connection.execute(_REQUIREMENTS)).scalars()]
+    async def lanes(self) -> Sequence[Lane]:
+        """Returns the lanes in which tasks wait for a worker."""
+        return [read_lane(text) for text in (await self._connection.execute(_LANES)).scalars()]
 
-    async def claimable(
-        self, requirements: Sequence[frozenset[str]], *, most_gpus: int, now: datetime, limit: int
-    ) -> Sequence[Task]:
-        """Returns tasks that could be granted, those of high priority and age first."""
-        texts = [requires_text(one) for one in requirements]
-        return await self._tasks(_CLAIMABLE, requires=texts, most_gpus=most_gpus, now=now, most=limit)
+    async def front(self, lane: Lane, *, now: datetime, limit: int) -> Sequence[Task]:
+        """Returns the first tasks of a lane whose time has come, those of high priority and age first."""
+        return await self._tasks(_FRONT, lane=str(lane), now=now, most=limit)
+
+    async def uses(self) -> Mapping[tuple[str, str], Use]:
+        """Returns what runs, by project and user."""
+        rows = (await self._connection.execute(_USES)).mappings()
+        return {
+            (row["project_id"], row["created_by"]): Use(row["runs"], row["gpus"], row["runs_without"]) for row in rows
+        }
+
+    async def waiting_count(self, *, project_id: str = "", user_id: str = "") -> int:
+        """Returns how many tasks of a project, or of a user, wait for parents or for a worker."""
+        mine = tasks.c.project_id == project_id if project_id else tasks.c.created_by == user_id
+        query = select(func.count()).select_from(tasks).where(tasks.c.state.in_(_WAITING_STATES), mine)
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def many(self, task_ids: Collection[str]) -> Sequence[Task]:
+        """Returns those of the tasks that there are."""
+        return await self._tasks(select(tasks).where(tasks.c.id.in_(task_ids))) if task_ids else ()
 
     async def held_by(self, worker_id: str) -> Sequence[Task]:
         """Returns the tasks whose lease the worker holds."""

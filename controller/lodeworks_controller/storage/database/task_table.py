@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from lodeworks_controller.domain.task.attempt import Attempt, Outcome
+from lodeworks_controller.domain.task.lane import Lane, wants_of
 from lodeworks_controller.domain.task.run import Input, Limits, OutputSlot, Resources, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Budget, Failure, Lease, ObjectRef, Task
@@ -66,7 +67,10 @@ tasks = Table(
     Column("user_tries_left", Integer, nullable=False),
     Column("finish_tries", Integer, nullable=False),
     Column("revision", BigInteger, nullable=False),
-    Index(None, "state", "planned", "requires"),
+    Column("rank", Integer, nullable=False),  # the priority's negative: one index runs in the order of a lane
+    Column("lane", Text, nullable=False),
+    Index(None, "state", "planned", "lane", "rank", "id"),
+    Index(None, "state", "project_id", "created_by", "gpus"),
     Index(None, "lease_owner", "state"),
     Index(None, "project_id", "id"),
 )
@@ -128,8 +132,8 @@ FIXED = (
     "spec",
     "created_by",
     "created_at",
-    "priority",
     "requires",
+    "lane",
     "gpus",
     "resources",
     "limits",
@@ -157,8 +161,8 @@ def fixed_values(task: Task) -> dict[str, Any]:
         "spec": dict(task.spec),
         "created_by": task.created_by,
         "created_at": task.created_at,
-        "priority": task.priority,
         "requires": requires_text(task.requires),
+        "lane": str(Lane(task.project_id, task.created_by, wants_of(task.requires, task.resources))),
         "gpus": task.resources.gpus,
         "resources": asdict(task.resources),
         "limits": asdict(task.limits),
@@ -171,6 +175,8 @@ def moving_values(task: Task) -> dict[str, Any]:
     """Returns the columns that change in a task's life."""
     return {
         "state": task.state.value,
+        "priority": task.priority,
+        "rank": -task.priority,
         "updated_at": task.updated_at,
         "results": [asdict(result) for result in task.results],
         "deps_left": task.deps_left,

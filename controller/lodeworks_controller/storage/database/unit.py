@@ -13,10 +13,10 @@ from lodeworks_controller.storage.database.algorithm import SqlAlgorithmRows
 from lodeworks_controller.storage.database.audit import SqlAuditRows
 from lodeworks_controller.storage.database.blob import SqlBlobRows
 from lodeworks_controller.storage.database.catalogue import SqlCatalogueRows, SqlLineageRows
-from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.connection import Connection, Database
 from lodeworks_controller.storage.database.dataset import SqlDatasetRows
 from lodeworks_controller.storage.database.device import SqlDeviceRows
-from lodeworks_controller.storage.database.engine import Database
+from lodeworks_controller.storage.database.engine import Database as SqliteDatabase
 from lodeworks_controller.storage.database.evaluation import SqlEvaluationRows
 from lodeworks_controller.storage.database.executor import SqlExecutorRows
 from lodeworks_controller.storage.database.idempotency import SqlIdempotencyRows
@@ -26,6 +26,7 @@ from lodeworks_controller.storage.database.object_class import SqlClassRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
 from lodeworks_controller.storage.database.prediction_set import SqlPredictionSetRows
 from lodeworks_controller.storage.database.project import SqlProjectRows
+from lodeworks_controller.storage.database.quota import SqlQuotaRows
 from lodeworks_controller.storage.database.task import SqlTaskRows
 from lodeworks_controller.storage.database.worker import SqlWorkerRows
 
@@ -41,7 +42,7 @@ class SqlTransaction:
     def now(self) -> datetime:
         """Returns the database's clock; within one unit of work it stands still.
 
-        SQLite has exactly one controller, whose clock is the database's.
+        SQLite has exactly one controller, whose clock is the database's; PostgreSQL tells its own.
         """
         return self._now
 
@@ -53,6 +54,11 @@ class SqlTransaction:
     def tasks(self) -> SqlTaskRows:
         """The tasks."""
         return SqlTaskRows(self._connection)
+
+    @cached_property
+    def quotas(self) -> SqlQuotaRows:
+        """What projects and people may use at most."""
+        return SqlQuotaRows(self._connection)
 
     @cached_property
     def workers(self) -> SqlWorkerRows:
@@ -151,17 +157,34 @@ class SqlTransaction:
 
 
 class SqlStore:
-    """Opens units of work on one database."""
+    """Opens units of work on one database.
 
-    def __init__(self, database: Database, *, clock: Clock, ids: Ids) -> None:
+    Args:
+        database: SQLite's or PostgreSQL's.
+        clock: The present moment, for a database whose clock is its only controller's.
+        ids: Names for what is made.
+        moment: Returns the moment at which a unit of work began by the database's own clock.
+    """
+
+    def __init__(
+        self, database: Database, *, clock: Clock, ids: Ids, moment: Callable[[Connection], datetime] | None = None
+    ) -> None:
         self._database = database
-        self._clock = clock
+        self._moment = moment or (lambda _: clock())
         self._ids = ids
 
     @classmethod
-    async def open(cls, path: Path, *, clock: Clock, ids: Ids) -> "SqlStore":
-        """Opens the database file; the schema must be there, or be made by create_schema."""
-        return cls(await Database(path).open(), clock=clock, ids=ids)
+    async def open(cls, address: Path | str, *, clock: Clock, ids: Ids, database_clock: bool = True) -> "SqlStore":
+        """Opens a database, a file of SQLite or the address of a PostgreSQL one; the schema must be there, or be made
+        by create_schema. Several controllers go by the database's clock; a test may prefer its own.
+        """
+        if isinstance(address, Path):
+            return cls(await SqliteDatabase(address).open(), clock=clock, ids=ids)
+        # Only who has such a database pays for its driver.
+        from lodeworks_controller.storage.database.postgres import PostgresDatabase, moment_of  # noqa: PLC0415
+
+        database = await PostgresDatabase(address).open()
+        return cls(database, clock=clock, ids=ids, moment=moment_of if database_clock else None)
 
     async def create_schema(self) -> None:
         """Creates every table that is missing."""
@@ -175,10 +198,10 @@ class SqlStore:
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
         """Opens a unit of work that may write; left without an error it is durable, else it never was."""
         async with self._database.write() as connection:
-            yield SqlTransaction(connection, now=self._clock(), ids=self._ids)
+            yield SqlTransaction(connection, now=self._moment(connection), ids=self._ids)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlTransaction]:
         """Opens a unit of work that only reads, beside the writer, at one moment's state."""
         async with self._database.read() as connection:
-            yield SqlTransaction(connection, now=self._clock(), ids=self._ids)
+            yield SqlTransaction(connection, now=self._moment(connection), ids=self._ids)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from lodeworks_controller.domain.task.lane import Wants
 from lodeworks_controller.domain.task.lease import (
     LeaseTerms,
     cancelled,
@@ -16,7 +17,7 @@ from lodeworks_controller.domain.task.lease import (
     revived,
     suspected,
 )
-from lodeworks_controller.domain.task.placement import Candidate, pick_gpus, suits, waiting_reason
+from lodeworks_controller.domain.task.placement import Candidate, pick_gpus, waiting_reason
 from lodeworks_controller.domain.task.retry import Backoff, after_failure
 from lodeworks_controller.domain.task.state import FINAL, HELD, FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Budget, Failure, Task
@@ -132,7 +133,7 @@ def candidate(name: str, *, online: bool = True, gpus: int = 0, draining: bool =
 
 
 def reason(*candidates: Candidate, requires: str = "builtin:ingest", gpus: int = 0) -> str:
-    return waiting_reason(frozenset({requires}), gpus, candidates)
+    return waiting_reason(Wants(frozenset({requires}), gpus), candidates)
 
 
 def test_a_waiting_task_is_told_what_to_do() -> None:
@@ -154,8 +155,7 @@ def test_gpus_are_all_or_nothing() -> None:
     assert pick_gpus(gpus, wanted=3, free=frozenset()) is None
     assert pick_gpus(gpus, wanted=1, free=frozenset({"c"})) == ("c",)
     assert pick_gpus(gpus, wanted=0, free=frozenset()) == ()
-    assert suits(frozenset({"x"}), 1, offered=frozenset({"x", "y"}), gpus_offered=1)
-    assert not suits(frozenset({"z"}), 0, offered=frozenset({"x"}), gpus_offered=1)
+    assert pick_gpus(gpus, wanted=1, shun=frozenset({"a"})) == ("c",)
 
 
 def test_a_worker_is_where_its_last_word_puts_it() -> None:
