@@ -32,9 +32,9 @@ MAKING = Making(Operation.SAMPLE, ("parent",), {"count": 3}, 2**63 - 1)
 ids = ulids(lambda: NOW)
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(request, tmp_path):
-    opened = await SqlStore.open(tmp_path / "database.sqlite", clock=lambda: NOW, ids=ids)
+@pytest.fixture
+async def store(database_address):
+    opened = await SqlStore.open(database_address, clock=lambda: NOW, ids=ids, database_clock=False)
     await opened.create_schema()
     yield opened
     await opened.close()

@@ -15,15 +15,15 @@ def now() -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC)
 
 
-async def open_store(folder: Path) -> SqlStore:
-    store = await SqlStore.open(folder / "lode.db", clock=now, ids=ulids(now))
+async def open_store(address: Path | str) -> SqlStore:
+    store = await SqlStore.open(address, clock=now, ids=ulids(now))
     await store.create_schema()
     return store
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
-    made = await open_store(tmp_path)
+async def store(database_address: Path | str) -> AsyncIterator[SqlStore]:
+    made = await open_store(database_address)
     yield made
     await made.close()
 
@@ -132,18 +132,18 @@ async def test_units_cancelled_at_any_moment_are_whole_or_absent(store: SqlStore
         assert found.count(f"{number:03}") in ({0, 2} if task.cancelled() else {2})
 
 
-async def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:
-    store = await open_store(tmp_path)
+async def test_what_was_committed_is_there_after_a_restart(database_address: Path | str) -> None:
+    store = await open_store(database_address)
     async with store.transaction() as tx:
         await tx.audit.add("kept", "x")
     await store.close()
-    again = await open_store(tmp_path)
+    again = await open_store(database_address)
     assert await actions(again) == ["kept"]
     await again.close()
 
 
-async def test_a_closed_store_refuses(tmp_path: Path) -> None:
-    store = await open_store(tmp_path)
+async def test_a_closed_store_refuses(database_address: Path | str) -> None:
+    store = await open_store(database_address)
     await store.close()
     with pytest.raises(UnavailableError):
         async with store.transaction():
@@ -151,6 +151,6 @@ async def test_a_closed_store_refuses(tmp_path: Path) -> None:
 
 
 async def test_a_reader_cannot_write(store: SqlStore) -> None:
-    with pytest.raises(Exception, match="readonly"):
+    with pytest.raises(Exception, match=r"read-?only"):
         async with store.snapshot() as tx:
             await tx.audit.add("one", "x")

@@ -162,9 +162,11 @@ async def no_tail(task_id: str, lease_epoch: int) -> Sequence[str]:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path):
+async def engine(database_address: Path | str):
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
-    store = await SqlStore.open(tmp_path / "lode.db", clock=lambda: clock[0], ids=ulids(lambda: clock[0]))
+    store = await SqlStore.open(
+        database_address, clock=lambda: clock[0], ids=ulids(lambda: clock[0]), database_clock=False
+    )
     await store.create_schema()
     yield Engine(store, clock)
     await store.close()

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, ForeignKeyConstraint, Index, RowMapping, String, Table, and_, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from lodeworks_controller.domain.identity import Agent, AgentIdentity, AgentKind, EnrolmentToken
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, metadata
+from lodeworks_controller.storage.database.upsert import insert_or_put
 
 agents = Table(
     "agents",
@@ -60,7 +60,7 @@ class SqlAgentRows:
         """Stores an agent, new or changed."""
         row: dict[str, Any] = asdict(agent)
         del row["identity"]
-        statement = upsert(agents).on_conflict_do_update(index_elements=["kind", "id"], set_=row)
+        statement = insert_or_put(agents, keys=("kind", "id"), values=row)
         await self._connection.execute(statement, {**row, "kind": agent.identity.kind.value, "id": agent.identity.id})
 
     async def revoked(self) -> frozenset[AgentIdentity]:

@@ -1,6 +1,7 @@
 """What the repositories execute on: statements go to a thread that owns the connection, rows come back whole."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection as SqlConnection
@@ -93,4 +94,24 @@ class Connection(Protocol):
 
     def on_commit(self, action: Callable[[], None]) -> None:
         """Runs the action once the unit of work is durable."""
+        ...
+
+
+class Database(Protocol):
+    """What a store stands on."""
+
+    def write(self) -> AbstractAsyncContextManager[Connection]:
+        """Opens a unit of work that may write; returns once it is durable."""
+        ...
+
+    def read(self) -> AbstractAsyncContextManager[Connection]:
+        """Opens a unit of work that reads one moment's state."""
+        ...
+
+    async def create_schema(self) -> None:
+        """Creates every table that is missing."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections."""
         ...

@@ -14,16 +14,15 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     delete,
-    insert,
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from lodeworks_controller.domain.device import DesiredAlgorithm, DesiredPhase, Device, Document
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
+from lodeworks_controller.storage.database.upsert import insert_new
 
 devices = Table(
     "devices",
@@ -78,11 +77,9 @@ class SqlDeviceRows:
 
     async def insert(self, device: Device) -> None:
         """Stores a new device; raises ExistsError if the name is taken."""
-        try:
-            await self._connection.execute(insert(devices), _values(device))
-        except IntegrityError as error:
+        if not (await self._connection.execute(insert_new(devices), _values(device))).rowcount:
             message = f"the project has a device named {device.name} already; choose another name"
-            raise ExistsError("DEVICE_EXISTS", message, name=device.name) from error
+            raise ExistsError("DEVICE_EXISTS", message, name=device.name)
 
     async def put(self, device: Device) -> None:
         """Stores how a device stands."""

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Integer, RowMapping, String, Table, Text, delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Column, Integer, RowMapping, String, Table, Text, delete, select
 
 from lodeworks_controller.domain.executor import Executor, ExecutorKind, ExecutorOperation
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
+from lodeworks_controller.storage.database.upsert import insert_new
 
 executors = Table(
     "executors",
@@ -38,11 +38,9 @@ class SqlExecutorRows:
 
     async def insert(self, executor: Executor) -> None:
         """Stores a new executor; raises ExistsError if the name is taken."""
-        try:
-            await self._connection.execute(insert(executors), _values(executor))
-        except IntegrityError as error:
+        if not (await self._connection.execute(insert_new(executors), _values(executor))).rowcount:
             message = f"there is an executor named {executor.name} already; choose another name"
-            raise ExistsError("EXECUTOR_EXISTS", message, name=executor.name) from error
+            raise ExistsError("EXECUTOR_EXISTS", message, name=executor.name)
 
     async def delete(self, executor_id: str) -> None:
         """Removes an executor; raises NotFoundError if there is none."""

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Column, ForeignKey, Index, RowMapping, String, Table, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from lodeworks_controller.domain.identity import InstallationRole, Token, User
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, metadata
+from lodeworks_controller.storage.database.upsert import insert_new
 
 users = Table(
     "users",
@@ -57,12 +57,9 @@ class SqlUserRows:
 
     async def add(self, user: User) -> None:
         """Stores a new user, or raises ExistsError USER_EXISTS."""
-        try:
-            await self._connection.execute(insert(users), {**asdict(user), "role": user.role.value})
-        except IntegrityError as error:
-            raise ExistsError(
-                "USER_EXISTS", f"there is a user {user.name} already; choose another name", name=user.name
-            ) from error
+        if not (await self._connection.execute(insert_new(users), {**asdict(user), "role": user.role.value})).rowcount:
+            message = f"there is a user {user.name} already; choose another name"
+            raise ExistsError("USER_EXISTS", message, name=user.name)
 
     async def put(self, user: User) -> None:
         """Stores a user that changed."""

@@ -21,13 +21,17 @@ from lodeworks_controller.storage.database.evaluation import SqlEvaluationRows
 from lodeworks_controller.storage.database.executor import SqlExecutorRows
 from lodeworks_controller.storage.database.idempotency import SqlIdempotencyRows
 from lodeworks_controller.storage.database.identity import SqlTokenRows, SqlUserRows
+from lodeworks_controller.storage.database.message import SqlMessageRows
 from lodeworks_controller.storage.database.model import SqlModelRows
 from lodeworks_controller.storage.database.object_class import SqlClassRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
 from lodeworks_controller.storage.database.prediction_set import SqlPredictionSetRows
+from lodeworks_controller.storage.database.presence import SqlPresenceRows
 from lodeworks_controller.storage.database.project import SqlProjectRows
+from lodeworks_controller.storage.database.schedule import SqlScheduleRows
 from lodeworks_controller.storage.database.quota import SqlQuotaRows
 from lodeworks_controller.storage.database.task import SqlTaskRows
+from lodeworks_controller.storage.database.webhook import SqlWebhookRows
 from lodeworks_controller.storage.database.worker import SqlWorkerRows
 
 
@@ -151,6 +155,26 @@ class SqlTransaction:
         return SqlOutboxRows(self._connection, ids=self._ids, now=self._now)
 
     @cached_property
+    def webhooks(self) -> SqlWebhookRows:
+        """The webhooks and their deliveries."""
+        return SqlWebhookRows(self._connection)
+
+    @cached_property
+    def messages(self) -> SqlMessageRows:
+        """The messages to people."""
+        return SqlMessageRows(self._connection, now=self._now)
+
+    @cached_property
+    def presence(self) -> SqlPresenceRows:
+        """Which workers were there when last looked."""
+        return SqlPresenceRows(self._connection, now=self._now)
+
+    @cached_property
+    def schedules(self) -> SqlScheduleRows:
+        """The schedules and their fires."""
+        return SqlScheduleRows(self._connection)
+
+    @cached_property
     def audit(self) -> SqlAuditRows:
         """Who did what."""
         return SqlAuditRows(self._connection, ids=self._ids, now=self._now)
@@ -175,8 +199,10 @@ class SqlStore:
 
     @classmethod
     async def open(cls, address: Path | str, *, clock: Clock, ids: Ids, database_clock: bool = True) -> "SqlStore":
-        """Opens a database, a file of SQLite or the address of a PostgreSQL one; the schema must be there, or be made
-        by create_schema. Several controllers go by the database's clock; a test may prefer its own.
+        """Opens a file of SQLite or the address of a PostgreSQL database.
+
+        The schema must be there, or be made by create_schema. Several controllers go by PostgreSQL's clock; a test
+        may prefer its own.
         """
         if isinstance(address, Path):
             return cls(await SqliteDatabase(address).open(), clock=clock, ids=ids)

@@ -23,12 +23,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from lodeworks_controller.domain.worker import Capabilities, Directive, DirectiveKind, Gpu, Worker
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
+from lodeworks_controller.storage.database.upsert import insert_new
 
 workers = Table(
     "workers",
@@ -106,12 +106,9 @@ class SqlWorkerRows:
 
     async def insert(self, worker: Worker) -> None:
         """Stores a new worker; raises ExistsError if the name is taken."""
-        try:
-            await self._connection.execute(insert(workers), _values(worker))
-        except IntegrityError as error:
-            raise ExistsError(
-                "WORKER_EXISTS", f"there is a worker named {worker.name} already; choose another name"
-            ) from error
+        if not (await self._connection.execute(insert_new(workers), _values(worker))).rowcount:
+            message = f"there is a worker named {worker.name} already; choose another name"
+            raise ExistsError("WORKER_EXISTS", message)
 
     async def put(self, worker: Worker) -> None:
         """Stores how a worker stands."""

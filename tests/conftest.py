@@ -1,0 +1,28 @@
+"""Fixtures that every folder of tests may ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+from postgres_server import PostgresServer, find_programs, running_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Returns a throw-away PostgreSQL server, one for all tests of a run."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's programs are missing; install the package postgresql")
+    with running_postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """Returns the address of an empty PostgreSQL database."""
+    return postgres_server.create()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_address(request: pytest.FixtureRequest, tmp_path):
+    """Returns where a new, empty database is to be: a file for SQLite, then an address for PostgreSQL."""
+    return tmp_path / "lode.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
