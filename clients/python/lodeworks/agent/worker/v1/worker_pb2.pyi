@@ -752,6 +752,7 @@ class PollRequest(_message.Message):
     WAIT_FIELD_NUMBER: _builtins.int
     HAVE_DIRECTIVE_SEQ_FIELD_NUMBER: _builtins.int
     FREE_GPU_UUIDS_FIELD_NUMBER: _builtins.int
+    USED_GPU_UUIDS_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """The session from Register."""
     max_leases: _builtins.int
@@ -764,7 +765,11 @@ class PollRequest(_message.Message):
 
     @_builtins.property
     def free_gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """GPUs that are really free."""
+        """GPUs that no run of this worker holds."""
+
+    @_builtins.property
+    def used_gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these, GPUs whose memory another program uses."""
 
     def __init__(
         self,
@@ -774,10 +779,11 @@ class PollRequest(_message.Message):
         wait: _duration_pb2.Duration | None = ...,
         have_directive_seq: _builtins.int = ...,
         free_gpu_uuids: _abc.Iterable[_builtins.str] | None = ...,
+        used_gpu_uuids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_gpu_uuids", b"free_gpu_uuids", "have_directive_seq", b"have_directive_seq", "max_leases", b"max_leases", "session", b"session", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_gpu_uuids", b"free_gpu_uuids", "have_directive_seq", b"have_directive_seq", "max_leases", b"max_leases", "session", b"session", "used_gpu_uuids", b"used_gpu_uuids", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1135,3 +1141,54 @@ class CompleteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteResponse: _TypeAlias = CompleteResponse  # noqa: Y015
+
+@_typing.final
+class SaveCheckpointRequest(_message.Message):
+    """Request for WorkerService.SaveCheckpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    LEASE_EPOCH_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task."""
+    lease_epoch: _builtins.int
+    """Its lease epoch."""
+    digest: _builtins.str
+    """sha256 of the packed checkpoint, hex."""
+    size_bytes: _builtins.int
+    """Its length."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        lease_epoch: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "lease_epoch", b"lease_epoch", "size_bytes", b"size_bytes", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveCheckpointRequest: _TypeAlias = SaveCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class SaveCheckpointResponse(_message.Message):
+    """Response of WorkerService.SaveCheckpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveCheckpointResponse: _TypeAlias = SaveCheckpointResponse  # noqa: Y015

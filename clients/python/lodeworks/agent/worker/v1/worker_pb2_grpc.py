@@ -60,6 +60,11 @@ class WorkerServiceStub(object):
                 request_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.CompleteRequest.SerializeToString,
                 response_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.CompleteResponse.FromString,
                 _registered_method=True)
+        self.SaveCheckpoint = channel.unary_unary(
+                '/lodeworks.agent.worker.v1.WorkerService/SaveCheckpoint',
+                request_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.SaveCheckpointRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.SaveCheckpointResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer(object):
@@ -122,6 +127,20 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveCheckpoint(self, request, context):
+        """Names the newest checkpoint of a run, after it was uploaded; the next attempt
+        gets it, on whatever worker.
+
+        Safe to repeat.
+
+        Errors:
+        - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+        - FAILED_PRECONDITION, reason OUTPUT_MISSING: the blob is not there; upload it and repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -144,6 +163,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Complete,
                     request_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.CompleteRequest.FromString,
                     response_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.CompleteResponse.SerializeToString,
+            ),
+            'SaveCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveCheckpoint,
+                    request_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.SaveCheckpointRequest.FromString,
+                    response_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.SaveCheckpointResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -260,6 +284,33 @@ class WorkerService(object):
             '/lodeworks.agent.worker.v1.WorkerService/Complete',
             lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.CompleteRequest.SerializeToString,
             lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.CompleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.agent.worker.v1.WorkerService/SaveCheckpoint',
+            lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.SaveCheckpointRequest.SerializeToString,
+            lodeworks_dot_agent_dot_worker_dot_v1_dot_worker__pb2.SaveCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,16 @@ class WorkerServiceStub:
     - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
     - FAILED_PRECONDITION, reason OUTPUT_MISSING: a named blob is not there; upload it and repeat.
     """
+    SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_worker_pb2.SaveCheckpointRequest, _worker_pb2.SaveCheckpointResponse]
+    """Names the newest checkpoint of a run, after it was uploaded; the next attempt
+    gets it, on whatever worker.
+
+    Safe to repeat.
+
+    Errors:
+    - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+    - FAILED_PRECONDITION, reason OUTPUT_MISSING: the blob is not there; upload it and repeat.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -120,6 +130,16 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors:
     - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
     - FAILED_PRECONDITION, reason OUTPUT_MISSING: a named blob is not there; upload it and repeat.
+    """
+    SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_worker_pb2.SaveCheckpointRequest, _worker_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
+    """Names the newest checkpoint of a run, after it was uploaded; the next attempt
+    gets it, on whatever worker.
+
+    Safe to repeat.
+
+    Errors:
+    - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+    - FAILED_PRECONDITION, reason OUTPUT_MISSING: the blob is not there; upload it and repeat.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -188,6 +208,22 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
         - FAILED_PRECONDITION, reason OUTPUT_MISSING: a named blob is not there; upload it and repeat.
+        """
+
+    @_abc_1.abstractmethod
+    def SaveCheckpoint(
+        self,
+        request: _worker_pb2.SaveCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pb2.SaveCheckpointResponse, _abc.Awaitable[_worker_pb2.SaveCheckpointResponse]]:
+        """Names the newest checkpoint of a run, after it was uploaded; the next attempt
+        gets it, on whatever worker.
+
+        Safe to repeat.
+
+        Errors:
+        - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+        - FAILED_PRECONDITION, reason OUTPUT_MISSING: the blob is not there; upload it and repeat.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

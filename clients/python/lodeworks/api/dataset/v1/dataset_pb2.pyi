@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lodeworks.api.task.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -761,6 +762,7 @@ class ImportDatasetRequest(_message.Message):
     UNKNOWN_CLASSES_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     to: _builtins.str
@@ -777,6 +779,10 @@ class ImportDatasetRequest(_message.Message):
     def source(self) -> Global___ImportSource:
         """Where the pictures come from."""
 
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -787,10 +793,11 @@ class ImportDatasetRequest(_message.Message):
         unknown_classes: Global___UnknownClasses.ValueType = ...,
         dry_run: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "format", b"format", "project", b"project", "request_id", b"request_id", "source", b"source", "to", b"to", "unknown_classes", b"unknown_classes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "format", b"format", "project", b"project", "request_id", b"request_id", "source", b"source", "task_options", b"task_options", "to", b"to", "unknown_classes", b"unknown_classes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -836,6 +843,7 @@ class GenerateDatasetRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SETTINGS_YAML_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     to: _builtins.str
@@ -848,6 +856,10 @@ class GenerateDatasetRequest(_message.Message):
     """Settings of the generator; empty = its defaults."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -857,10 +869,11 @@ class GenerateDatasetRequest(_message.Message):
         seed: _builtins.int = ...,
         settings_yaml: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "project", b"project", "request_id", b"request_id", "seed", b"seed", "settings_yaml", b"settings_yaml", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "project", b"project", "request_id", b"request_id", "seed", b"seed", "settings_yaml", b"settings_yaml", "task_options", b"task_options", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1545,6 +1558,7 @@ class MineDatasetRequest(_message.Message):
     EXECUTOR_FIELD_NUMBER: _builtins.int
     SETTINGS_YAML_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     dataset: _builtins.str
@@ -1563,6 +1577,10 @@ class MineDatasetRequest(_message.Message):
     """Settings of the executor; empty = its defaults."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -1575,10 +1593,11 @@ class MineDatasetRequest(_message.Message):
         executor: _builtins.str = ...,
         settings_yaml: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "executor", b"executor", "model", b"model", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "strategy", b"strategy", "to", b"to", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "executor", b"executor", "model", b"model", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "strategy", b"strategy", "task_options", b"task_options", "to", b"to", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1623,6 +1642,7 @@ class ExportDatasetRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     WITHOUT_PICTURES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     dataset: _builtins.str
@@ -1633,6 +1653,10 @@ class ExportDatasetRequest(_message.Message):
     """True = annotations only."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -1641,10 +1665,11 @@ class ExportDatasetRequest(_message.Message):
         format: Global___AnnotationFormat.ValueType = ...,
         without_pictures: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "project", b"project", "request_id", b"request_id", "without_pictures", b"without_pictures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "project", b"project", "request_id", b"request_id", "task_options", b"task_options", "without_pictures", b"without_pictures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

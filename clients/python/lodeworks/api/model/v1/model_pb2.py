@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from lodeworks.api.task.v1 import task_pb2 as lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lodeworks/api/model/v1/model.proto\x12\x16lodeworks.api.model.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x34\n\x06latest\x18\x04 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\x12\x15\n\rversion_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06hidden\x18\x07 \x01(\x08\"\xc2\x03\n\x0cModelVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\x03\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".lodeworks.api.model.v1.ModelState\x12-\n\x06stages\x18\x06 \x03(\x0b\x32\x1d.lodeworks.api.model.v1.Stage\x12\x19\n\x11recommended_stage\x18\x07 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x08 \x03(\t\x12\x10\n\x08\x65xecutor\x18\t \x01(\t\x12\x15\n\rsettings_yaml\x18\n \x01(\t\x12\x18\n\x10train_version_id\x18\x0b \x01(\t\x12\x16\n\x0eval_version_id\x18\x0c \x01(\t\x12\x12\n\ntrain_name\x18\r \x01(\t\x12\x10\n\x08val_name\x18\x0e \x01(\t\x12\x12\n\nfrom_stage\x18\x0f \x01(\t\x12\x0f\n\x07task_id\x18\x10 \x01(\t\x12\r\n\x05map50\x18\x11 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe5\x01\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x05\x66iles\x18\x02 \x03(\x0b\x32!.lodeworks.api.model.v1.StageFile\x12;\n\x07metrics\x18\x03 \x03(\x0b\x32*.lodeworks.api.model.v1.Stage.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"=\n\tStageFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"\xec\x01\n\x11TrainModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05train\x18\x03 \x01(\t\x12\x0b\n\x03val\x18\x04 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x05 \x03(\t\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\x12\x12\n\nfrom_stage\x18\x07 \x01(\t\x12\x0c\n\x04gpus\x18\x08 \x01(\x05\x12\x17\n\x0flongest_side_px\x18\t \x01(\x05\x12\x15\n\rsettings_yaml\x18\n \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x12\x12\n\nrequest_id\x18\x0c \x01(\t\"s\n\x12TrainModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x35\n\x07version\x18\x02 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\x12\x15\n\rsettings_yaml\x18\x03 \x01(\t\"c\n\x11ListModelsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x16\n\x0einclude_hidden\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.lodeworks.api.model.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x0fGetModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"w\n\x10GetModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.lodeworks.api.model.v1.Model\x12\x35\n\x07version\x18\x02 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\"a\n\x18ListModelVersionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"l\n\x19ListModelVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x15RecommendStageRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n\x16RecommendStageResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\"\xa5\x01\n\x11InferModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x11\n\talgorithm\x18\x05 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\x12\x15\n\rsettings_yaml\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\"%\n\x12InferModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"\x91\x01\n\x14\x45valuateModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x11\n\talgorithm\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"Q\n\x15\x45valuateModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\"\xd5\x01\n\x13PublishModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07targets\x18\x04 \x03(\t\x12\x12\n\nprecisions\x18\x05 \x03(\t\x12\x11\n\tcalibrate\x18\x06 \x01(\t\x12\r\n\x05guard\x18\x07 \x01(\t\x12\x10\n\x08max_drop\x18\x08 \x01(\x01\x12\x0c\n\x04sign\x18\t \x01(\x08\x12\x15\n\rsettings_yaml\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\";\n\x14PublishModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x12\n\nrelease_id\x18\x02 \x01(\t\"V\n\x12RenameModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"C\n\x13RenameModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.lodeworks.api.model.v1.Model\"H\n\x12\x44\x65leteModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteModelResponse*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_CREATING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x17\n\x13MODEL_STATE_PARTIAL\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x32\xb0\x08\n\x0cModelService\x12\x63\n\nTrainModel\x12).lodeworks.api.model.v1.TrainModelRequest\x1a*.lodeworks.api.model.v1.TrainModelResponse\x12\x63\n\nListModels\x12).lodeworks.api.model.v1.ListModelsRequest\x1a*.lodeworks.api.model.v1.ListModelsResponse\x12]\n\x08GetModel\x12\'.lodeworks.api.model.v1.GetModelRequest\x1a(.lodeworks.api.model.v1.GetModelResponse\x12x\n\x11ListModelVersions\x12\x30.lodeworks.api.model.v1.ListModelVersionsRequest\x1a\x31.lodeworks.api.model.v1.ListModelVersionsResponse\x12o\n\x0eRecommendStage\x12-.lodeworks.api.model.v1.RecommendStageRequest\x1a..lodeworks.api.model.v1.RecommendStageResponse\x12\x63\n\nInferModel\x12).lodeworks.api.model.v1.InferModelRequest\x1a*.lodeworks.api.model.v1.InferModelResponse\x12l\n\rEvaluateModel\x12,.lodeworks.api.model.v1.EvaluateModelRequest\x1a-.lodeworks.api.model.v1.EvaluateModelResponse\x12i\n\x0cPublishModel\x12+.lodeworks.api.model.v1.PublishModelRequest\x1a,.lodeworks.api.model.v1.PublishModelResponse\x12\x66\n\x0bRenameModel\x12*.lodeworks.api.model.v1.RenameModelRequest\x1a+.lodeworks.api.model.v1.RenameModelResponse\x12\x66\n\x0b\x44\x65leteModel\x12*.lodeworks.api.model.v1.DeleteModelRequest\x1a+.lodeworks.api.model.v1.DeleteModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lodeworks/api/model/v1/model.proto\x12\x16lodeworks.api.model.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a lodeworks/api/task/v1/task.proto\"\xc3\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x34\n\x06latest\x18\x04 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\x12\x15\n\rversion_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06hidden\x18\x07 \x01(\x08\"\xc2\x03\n\x0cModelVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\x03\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".lodeworks.api.model.v1.ModelState\x12-\n\x06stages\x18\x06 \x03(\x0b\x32\x1d.lodeworks.api.model.v1.Stage\x12\x19\n\x11recommended_stage\x18\x07 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x08 \x03(\t\x12\x10\n\x08\x65xecutor\x18\t \x01(\t\x12\x15\n\rsettings_yaml\x18\n \x01(\t\x12\x18\n\x10train_version_id\x18\x0b \x01(\t\x12\x16\n\x0eval_version_id\x18\x0c \x01(\t\x12\x12\n\ntrain_name\x18\r \x01(\t\x12\x10\n\x08val_name\x18\x0e \x01(\t\x12\x12\n\nfrom_stage\x18\x0f \x01(\t\x12\x0f\n\x07task_id\x18\x10 \x01(\t\x12\r\n\x05map50\x18\x11 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe5\x01\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x05\x66iles\x18\x02 \x03(\x0b\x32!.lodeworks.api.model.v1.StageFile\x12;\n\x07metrics\x18\x03 \x03(\x0b\x32*.lodeworks.api.model.v1.Stage.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"=\n\tStageFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"\xa6\x02\n\x11TrainModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05train\x18\x03 \x01(\t\x12\x0b\n\x03val\x18\x04 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x05 \x03(\t\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\x12\x12\n\nfrom_stage\x18\x07 \x01(\t\x12\x0c\n\x04gpus\x18\x08 \x01(\x05\x12\x17\n\x0flongest_side_px\x18\t \x01(\x05\x12\x15\n\rsettings_yaml\x18\n \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12\x38\n\x0ctask_options\x18\x14 \x01(\x0b\x32\".lodeworks.api.task.v1.TaskOptions\"s\n\x12TrainModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x35\n\x07version\x18\x02 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\x12\x15\n\rsettings_yaml\x18\x03 \x01(\t\"c\n\x11ListModelsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x16\n\x0einclude_hidden\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.lodeworks.api.model.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x0fGetModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"w\n\x10GetModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.lodeworks.api.model.v1.Model\x12\x35\n\x07version\x18\x02 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\"a\n\x18ListModelVersionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"l\n\x19ListModelVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x15RecommendStageRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n\x16RecommendStageResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.lodeworks.api.model.v1.ModelVersion\"\xdf\x01\n\x11InferModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x11\n\talgorithm\x18\x05 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\x12\x15\n\rsettings_yaml\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x38\n\x0ctask_options\x18\x14 \x01(\x0b\x32\".lodeworks.api.task.v1.TaskOptions\"%\n\x12InferModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"\xcb\x01\n\x14\x45valuateModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x11\n\talgorithm\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x38\n\x0ctask_options\x18\x14 \x01(\x0b\x32\".lodeworks.api.task.v1.TaskOptions\"Q\n\x15\x45valuateModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\"\x8f\x02\n\x13PublishModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07targets\x18\x04 \x03(\t\x12\x12\n\nprecisions\x18\x05 \x03(\t\x12\x11\n\tcalibrate\x18\x06 \x01(\t\x12\r\n\x05guard\x18\x07 \x01(\t\x12\x10\n\x08max_drop\x18\x08 \x01(\x01\x12\x0c\n\x04sign\x18\t \x01(\x08\x12\x15\n\rsettings_yaml\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x38\n\x0ctask_options\x18\x14 \x01(\x0b\x32\".lodeworks.api.task.v1.TaskOptions\";\n\x14PublishModelResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x12\n\nrelease_id\x18\x02 \x01(\t\"V\n\x12RenameModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"C\n\x13RenameModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.lodeworks.api.model.v1.Model\"H\n\x12\x44\x65leteModelRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteModelResponse*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_CREATING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x17\n\x13MODEL_STATE_PARTIAL\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x32\xb0\x08\n\x0cModelService\x12\x63\n\nTrainModel\x12).lodeworks.api.model.v1.TrainModelRequest\x1a*.lodeworks.api.model.v1.TrainModelResponse\x12\x63\n\nListModels\x12).lodeworks.api.model.v1.ListModelsRequest\x1a*.lodeworks.api.model.v1.ListModelsResponse\x12]\n\x08GetModel\x12\'.lodeworks.api.model.v1.GetModelRequest\x1a(.lodeworks.api.model.v1.GetModelResponse\x12x\n\x11ListModelVersions\x12\x30.lodeworks.api.model.v1.ListModelVersionsRequest\x1a\x31.lodeworks.api.model.v1.ListModelVersionsResponse\x12o\n\x0eRecommendStage\x12-.lodeworks.api.model.v1.RecommendStageRequest\x1a..lodeworks.api.model.v1.RecommendStageResponse\x12\x63\n\nInferModel\x12).lodeworks.api.model.v1.InferModelRequest\x1a*.lodeworks.api.model.v1.InferModelResponse\x12l\n\rEvaluateModel\x12,.lodeworks.api.model.v1.EvaluateModelRequest\x1a-.lodeworks.api.model.v1.EvaluateModelResponse\x12i\n\x0cPublishModel\x12+.lodeworks.api.model.v1.PublishModelRequest\x1a,.lodeworks.api.model.v1.PublishModelResponse\x12\x66\n\x0bRenameModel\x12*.lodeworks.api.model.v1.RenameModelRequest\x1a+.lodeworks.api.model.v1.RenameModelResponse\x12\x66\n\x0b\x44\x65leteModel\x12*.lodeworks.api.model.v1.DeleteModelRequest\x1a+.lodeworks.api.model.v1.DeleteModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,58 +35,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STAGE_METRICSENTRY']._loaded_options = None
   _globals['_STAGE_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATE']._serialized_start=3101
-  _globals['_MODELSTATE']._serialized_end=3240
-  _globals['_MODEL']._serialized_start=96
-  _globals['_MODEL']._serialized_end=291
-  _globals['_MODELVERSION']._serialized_start=294
-  _globals['_MODELVERSION']._serialized_end=744
-  _globals['_STAGE']._serialized_start=747
-  _globals['_STAGE']._serialized_end=976
-  _globals['_STAGE_METRICSENTRY']._serialized_start=930
-  _globals['_STAGE_METRICSENTRY']._serialized_end=976
-  _globals['_STAGEFILE']._serialized_start=978
-  _globals['_STAGEFILE']._serialized_end=1039
-  _globals['_TRAINMODELREQUEST']._serialized_start=1042
-  _globals['_TRAINMODELREQUEST']._serialized_end=1278
-  _globals['_TRAINMODELRESPONSE']._serialized_start=1280
-  _globals['_TRAINMODELRESPONSE']._serialized_end=1395
-  _globals['_LISTMODELSREQUEST']._serialized_start=1397
-  _globals['_LISTMODELSREQUEST']._serialized_end=1496
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1498
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1590
-  _globals['_GETMODELREQUEST']._serialized_start=1592
-  _globals['_GETMODELREQUEST']._serialized_end=1641
-  _globals['_GETMODELRESPONSE']._serialized_start=1643
-  _globals['_GETMODELRESPONSE']._serialized_end=1762
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1764
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1861
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1863
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1971
-  _globals['_RECOMMENDSTAGEREQUEST']._serialized_start=1973
-  _globals['_RECOMMENDSTAGEREQUEST']._serialized_end=2048
-  _globals['_RECOMMENDSTAGERESPONSE']._serialized_start=2050
-  _globals['_RECOMMENDSTAGERESPONSE']._serialized_end=2129
-  _globals['_INFERMODELREQUEST']._serialized_start=2132
-  _globals['_INFERMODELREQUEST']._serialized_end=2297
-  _globals['_INFERMODELRESPONSE']._serialized_start=2299
-  _globals['_INFERMODELRESPONSE']._serialized_end=2336
-  _globals['_EVALUATEMODELREQUEST']._serialized_start=2339
-  _globals['_EVALUATEMODELREQUEST']._serialized_end=2484
-  _globals['_EVALUATEMODELRESPONSE']._serialized_start=2486
-  _globals['_EVALUATEMODELRESPONSE']._serialized_end=2567
-  _globals['_PUBLISHMODELREQUEST']._serialized_start=2570
-  _globals['_PUBLISHMODELREQUEST']._serialized_end=2783
-  _globals['_PUBLISHMODELRESPONSE']._serialized_start=2785
-  _globals['_PUBLISHMODELRESPONSE']._serialized_end=2844
-  _globals['_RENAMEMODELREQUEST']._serialized_start=2846
-  _globals['_RENAMEMODELREQUEST']._serialized_end=2932
-  _globals['_RENAMEMODELRESPONSE']._serialized_start=2934
-  _globals['_RENAMEMODELRESPONSE']._serialized_end=3001
-  _globals['_DELETEMODELREQUEST']._serialized_start=3003
-  _globals['_DELETEMODELREQUEST']._serialized_end=3075
-  _globals['_DELETEMODELRESPONSE']._serialized_start=3077
-  _globals['_DELETEMODELRESPONSE']._serialized_end=3098
-  _globals['_MODELSERVICE']._serialized_start=3243
-  _globals['_MODELSERVICE']._serialized_end=4315
+  _globals['_MODELSTATE']._serialized_start=3367
+  _globals['_MODELSTATE']._serialized_end=3506
+  _globals['_MODEL']._serialized_start=130
+  _globals['_MODEL']._serialized_end=325
+  _globals['_MODELVERSION']._serialized_start=328
+  _globals['_MODELVERSION']._serialized_end=778
+  _globals['_STAGE']._serialized_start=781
+  _globals['_STAGE']._serialized_end=1010
+  _globals['_STAGE_METRICSENTRY']._serialized_start=964
+  _globals['_STAGE_METRICSENTRY']._serialized_end=1010
+  _globals['_STAGEFILE']._serialized_start=1012
+  _globals['_STAGEFILE']._serialized_end=1073
+  _globals['_TRAINMODELREQUEST']._serialized_start=1076
+  _globals['_TRAINMODELREQUEST']._serialized_end=1370
+  _globals['_TRAINMODELRESPONSE']._serialized_start=1372
+  _globals['_TRAINMODELRESPONSE']._serialized_end=1487
+  _globals['_LISTMODELSREQUEST']._serialized_start=1489
+  _globals['_LISTMODELSREQUEST']._serialized_end=1588
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1590
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1682
+  _globals['_GETMODELREQUEST']._serialized_start=1684
+  _globals['_GETMODELREQUEST']._serialized_end=1733
+  _globals['_GETMODELRESPONSE']._serialized_start=1735
+  _globals['_GETMODELRESPONSE']._serialized_end=1854
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1856
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1953
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1955
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=2063
+  _globals['_RECOMMENDSTAGEREQUEST']._serialized_start=2065
+  _globals['_RECOMMENDSTAGEREQUEST']._serialized_end=2140
+  _globals['_RECOMMENDSTAGERESPONSE']._serialized_start=2142
+  _globals['_RECOMMENDSTAGERESPONSE']._serialized_end=2221
+  _globals['_INFERMODELREQUEST']._serialized_start=2224
+  _globals['_INFERMODELREQUEST']._serialized_end=2447
+  _globals['_INFERMODELRESPONSE']._serialized_start=2449
+  _globals['_INFERMODELRESPONSE']._serialized_end=2486
+  _globals['_EVALUATEMODELREQUEST']._serialized_start=2489
+  _globals['_EVALUATEMODELREQUEST']._serialized_end=2692
+  _globals['_EVALUATEMODELRESPONSE']._serialized_start=2694
+  _globals['_EVALUATEMODELRESPONSE']._serialized_end=2775
+  _globals['_PUBLISHMODELREQUEST']._serialized_start=2778
+  _globals['_PUBLISHMODELREQUEST']._serialized_end=3049
+  _globals['_PUBLISHMODELRESPONSE']._serialized_start=3051
+  _globals['_PUBLISHMODELRESPONSE']._serialized_end=3110
+  _globals['_RENAMEMODELREQUEST']._serialized_start=3112
+  _globals['_RENAMEMODELREQUEST']._serialized_end=3198
+  _globals['_RENAMEMODELRESPONSE']._serialized_start=3200
+  _globals['_RENAMEMODELRESPONSE']._serialized_end=3267
+  _globals['_DELETEMODELREQUEST']._serialized_start=3269
+  _globals['_DELETEMODELREQUEST']._serialized_end=3341
+  _globals['_DELETEMODELRESPONSE']._serialized_start=3343
+  _globals['_DELETEMODELRESPONSE']._serialized_end=3364
+  _globals['_MODELSERVICE']._serialized_start=3509
+  _globals['_MODELSERVICE']._serialized_end=4581
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lodeworks.api.task.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -306,6 +307,7 @@ class TrainModelRequest(_message.Message):
     SETTINGS_YAML_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     name: _builtins.str
@@ -332,6 +334,10 @@ class TrainModelRequest(_message.Message):
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What to learn, in order; empty = the whole map."""
 
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -347,10 +353,11 @@ class TrainModelRequest(_message.Message):
         settings_yaml: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "dry_run", b"dry_run", "executor", b"executor", "from_stage", b"from_stage", "gpus", b"gpus", "longest_side_px", b"longest_side_px", "name", b"name", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "train", b"train", "val", b"val"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "dry_run", b"dry_run", "executor", b"executor", "from_stage", b"from_stage", "gpus", b"gpus", "longest_side_px", b"longest_side_px", "name", b"name", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "task_options", b"task_options", "train", b"train", "val", b"val"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -636,6 +643,7 @@ class InferModelRequest(_message.Message):
     EXECUTOR_FIELD_NUMBER: _builtins.int
     SETTINGS_YAML_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     model: _builtins.str
@@ -652,6 +660,10 @@ class InferModelRequest(_message.Message):
     """Settings of the executor; empty = its defaults."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -663,10 +675,11 @@ class InferModelRequest(_message.Message):
         executor: _builtins.str = ...,
         settings_yaml: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "dataset", b"dataset", "executor", b"executor", "model", b"model", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "dataset", b"dataset", "executor", b"executor", "model", b"model", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "task_options", b"task_options", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -707,6 +720,7 @@ class EvaluateModelRequest(_message.Message):
     ALGORITHM_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     model: _builtins.str
@@ -721,6 +735,10 @@ class EvaluateModelRequest(_message.Message):
     """coco or ymir; empty = coco."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -731,10 +749,11 @@ class EvaluateModelRequest(_message.Message):
         algorithm: _builtins.str = ...,
         protocol: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "dataset", b"dataset", "model", b"model", "project", b"project", "protocol", b"protocol", "request_id", b"request_id", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "dataset", b"dataset", "model", b"model", "project", b"project", "protocol", b"protocol", "request_id", b"request_id", "task_options", b"task_options", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -789,6 +808,7 @@ class PublishModelRequest(_message.Message):
     SIGN_FIELD_NUMBER: _builtins.int
     SETTINGS_YAML_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     model: _builtins.str
@@ -815,6 +835,10 @@ class PublishModelRequest(_message.Message):
     def precisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """fp32, fp16, int8; empty = fp32 and int8."""
 
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
     def __init__(
         self,
         *,
@@ -829,10 +853,11 @@ class PublishModelRequest(_message.Message):
         sign: _builtins.bool = ...,
         settings_yaml: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrate", b"calibrate", "guard", b"guard", "max_drop", b"max_drop", "model", b"model", "name", b"name", "precisions", b"precisions", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "sign", b"sign", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrate", b"calibrate", "guard", b"guard", "max_drop", b"max_drop", "model", b"model", "name", b"name", "precisions", b"precisions", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "sign", b"sign", "targets", b"targets", "task_options", b"task_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -149,6 +149,38 @@ FAILURE_REASON_GUARD: FailureReason.ValueType  # 14
 """A converted model lost more accuracy than allowed."""
 Global___FailureReason: _TypeAlias = FailureReason  # noqa: Y015
 
+class _AttemptOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
+    """Not over."""
+    ATTEMPT_OUTCOME_SUCCEEDED: _AttemptOutcome.ValueType  # 1
+    """Its outputs were taken."""
+    ATTEMPT_OUTCOME_FAILED: _AttemptOutcome.ValueType  # 2
+    """The reason says why."""
+    ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 3
+    """Somebody wanted it."""
+    ATTEMPT_OUTCOME_LOST: _AttemptOutcome.ValueType  # 4
+    """Its worker went silent."""
+
+class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
+    """How an attempt ended."""
+
+ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
+"""Not over."""
+ATTEMPT_OUTCOME_SUCCEEDED: AttemptOutcome.ValueType  # 1
+"""Its outputs were taken."""
+ATTEMPT_OUTCOME_FAILED: AttemptOutcome.ValueType  # 2
+"""The reason says why."""
+ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 3
+"""Somebody wanted it."""
+ATTEMPT_OUTCOME_LOST: AttemptOutcome.ValueType  # 4
+"""Its worker went silent."""
+Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
+
 @_typing.final
 class Task(_message.Message):
     """A task."""
@@ -178,6 +210,16 @@ class Task(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     CPU_S_FIELD_NUMBER: _builtins.int
     CREATE_USER_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_STEP_FIELD_NUMBER: _builtins.int
+    RETRIES_LEFT_FIELD_NUMBER: _builtins.int
+    INFRASTRUCTURE_RETRIES_LEFT_FIELD_NUMBER: _builtins.int
+    EQUAL_TASK_ID_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_TIME_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    SUSPECT_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifies the task for ever."""
     project_id: _builtins.str
@@ -210,6 +252,16 @@ class Task(_message.Message):
     """Processor time of the last attempt, when known."""
     create_user: _builtins.str
     """Name of the user who made it."""
+    next_step: _builtins.str
+    """What to do about a failure or a wait, one sentence for people; empty where there is nothing to do."""
+    retries_left: _builtins.int
+    """Attempts left after failures of the executor."""
+    infrastructure_retries_left: _builtins.int
+    """Attempts left after failures of the platform."""
+    equal_task_id: _builtins.str
+    """The earlier task that had the same inputs, settings and executor, where the executor is deterministic."""
+    reused: _builtins.bool
+    """True when the outputs of that earlier task were taken instead of a run."""
     @_builtins.property
     def log_tail(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Last lines of the log of a failed task."""
@@ -238,6 +290,26 @@ class Task(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it was over."""
 
+    @_builtins.property
+    def options(self) -> Global___TaskOptions:
+        """What its maker asked for beside its inputs."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """Its attempts, oldest first; lists leave them out."""
+
+    @_builtins.property
+    def checkpoint_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last checkpoint of it was stored; unset without one."""
+
+    @_builtins.property
+    def not_before_time(self) -> _timestamp_pb2.Timestamp:
+        """The next attempt does not start before; unset = at once."""
+
+    @_builtins.property
+    def suspect_time(self) -> _timestamp_pb2.Timestamp:
+        """When its worker was last heard of, while it is silent."""
+
     def __init__(
         self,
         *,
@@ -264,14 +336,173 @@ class Task(_message.Message):
         revision: _builtins.int = ...,
         cpu_s: _builtins.float = ...,
         create_user: _builtins.str = ...,
+        options: Global___TaskOptions | None = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        next_step: _builtins.str = ...,
+        retries_left: _builtins.int = ...,
+        infrastructure_retries_left: _builtins.int = ...,
+        equal_task_id: _builtins.str = ...,
+        reused: _builtins.bool = ...,
+        checkpoint_time: _timestamp_pb2.Timestamp | None = ...,
+        not_before_time: _timestamp_pb2.Timestamp | None = ...,
+        suspect_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_time", b"checkpoint_time", "create_time", b"create_time", "end_time", b"end_time", "not_before_time", b"not_before_time", "options", b"options", "result", b"result", "start_time", b"start_time", "suspect_time", b"suspect_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_s", b"cpu_s", "create_time", b"create_time", "create_user", b"create_user", "depends_on", b"depends_on", "end_time", b"end_time", "error", b"error", "exit_code", b"exit_code", "id", b"id", "kind", b"kind", "log_tail", b"log_tail", "message", b"message", "progress", b"progress", "project_id", b"project_id", "reason", b"reason", "result", b"result", "results", b"results", "revision", b"revision", "signal", b"signal", "start_time", b"start_time", "state", b"state", "title", b"title", "worker_name", b"worker_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "checkpoint_time", b"checkpoint_time", "cpu_s", b"cpu_s", "create_time", b"create_time", "create_user", b"create_user", "depends_on", b"depends_on", "end_time", b"end_time", "equal_task_id", b"equal_task_id", "error", b"error", "exit_code", b"exit_code", "id", b"id", "infrastructure_retries_left", b"infrastructure_retries_left", "kind", b"kind", "log_tail", b"log_tail", "message", b"message", "next_step", b"next_step", "not_before_time", b"not_before_time", "options", b"options", "progress", b"progress", "project_id", b"project_id", "reason", b"reason", "result", b"result", "results", b"results", "retries_left", b"retries_left", "reused", b"reused", "revision", b"revision", "signal", b"signal", "start_time", b"start_time", "state", b"state", "suspect_time", b"suspect_time", "title", b"title", "worker_name", b"worker_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class TaskOptions(_message.Message):
+    """What a maker of a task may ask for beside its inputs; every request that makes a task takes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ONLY_FREE_GPUS_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    INFRASTRUCTURE_RETRIES_FIELD_NUMBER: _builtins.int
+    START_TIMEOUT_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    STALL_TIMEOUT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    REUSE_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    """Larger goes first within a project, -100 to 100. Above, up to 1,000: before the shares of all projects, for administrators."""
+    gpus: _builtins.int
+    """GPUs that a run gets, all or nothing; 0 = none."""
+    labels: _builtins.str
+    """What the labels of its worker must say: `gpu=a100,!slow,zone in (a b)`."""
+    only_free_gpus: _builtins.bool
+    """True takes GPUs only where no other program uses their memory."""
+    retries: _builtins.int
+    """Attempts after failures of the executor; unset = 0."""
+    infrastructure_retries: _builtins.int
+    """Attempts after failures of the platform (worker lost, disk full, image pull); unset = 2."""
+    reuse: _builtins.bool
+    """True takes the outputs of an equal earlier task instead of running again."""
+    @_builtins.property
+    def start_timeout(self) -> _duration_pb2.Duration:
+        """From being ready to the start; 0 = for ever."""
+
+    @_builtins.property
+    def run_timeout(self) -> _duration_pb2.Duration:
+        """From the start to the end of a run; 0 = for ever."""
+
+    @_builtins.property
+    def stall_timeout(self) -> _duration_pb2.Duration:
+        """Without output, progress or metrics; 0 = for ever."""
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of tasks that must succeed first."""
+
+    def __init__(
+        self,
+        *,
+        priority: _builtins.int = ...,
+        gpus: _builtins.int = ...,
+        labels: _builtins.str = ...,
+        only_free_gpus: _builtins.bool = ...,
+        retries: _builtins.int | None = ...,
+        infrastructure_retries: _builtins.int | None = ...,
+        start_timeout: _duration_pb2.Duration | None = ...,
+        run_timeout: _duration_pb2.Duration | None = ...,
+        stall_timeout: _duration_pb2.Duration | None = ...,
+        after: _abc.Iterable[_builtins.str] | None = ...,
+        reuse: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_infrastructure_retries", b"_infrastructure_retries", "_retries", b"_retries", "infrastructure_retries", b"infrastructure_retries", "retries", b"retries", "run_timeout", b"run_timeout", "stall_timeout", b"stall_timeout", "start_timeout", b"start_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_infrastructure_retries", b"_infrastructure_retries", "_retries", b"_retries", "after", b"after", "gpus", b"gpus", "infrastructure_retries", b"infrastructure_retries", "labels", b"labels", "only_free_gpus", b"only_free_gpus", "priority", b"priority", "retries", b"retries", "reuse", b"reuse", "run_timeout", b"run_timeout", "stall_timeout", b"stall_timeout", "start_timeout", b"start_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__infrastructure_retries: _TypeAlias = _typing.Literal["infrastructure_retries"]  # noqa: Y015
+    _WhichOneofArgType__infrastructure_retries: _TypeAlias = _typing.Literal["_infrastructure_retries", b"_infrastructure_retries"]  # noqa: Y015
+    _WhichOneofReturnType__retries: _TypeAlias = _typing.Literal["retries"]  # noqa: Y015
+    _WhichOneofArgType__retries: _TypeAlias = _typing.Literal["_retries", b"_retries"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__infrastructure_retries) -> _WhichOneofReturnType__infrastructure_retries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retries) -> _WhichOneofReturnType__retries | None: ...
+
+Global___TaskOptions: _TypeAlias = TaskOptions  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """One lease of a task by one worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    WORKER_NAME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    LOG_TAIL_FIELD_NUMBER: _builtins.int
+    CPU_S_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_DIGEST_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1."""
+    worker_name: _builtins.str
+    """Who ran it."""
+    outcome: Global___AttemptOutcome.ValueType
+    """How it ended."""
+    reason: Global___FailureReason.ValueType
+    """Why it failed."""
+    message: _builtins.str
+    """What went wrong, for people."""
+    exit_code: _builtins.int
+    """Exit code of the executor."""
+    signal: _builtins.int
+    """Signal that ended it; 0 = none."""
+    cpu_s: _builtins.float
+    """Processor time, when known."""
+    environment_digest: _builtins.str
+    """Digest of the image, or of the environment's lock."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it started."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was over; unset while it is not."""
+
+    @_builtins.property
+    def log_tail(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Last lines of its log, where it failed."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        worker_name: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___AttemptOutcome.ValueType = ...,
+        reason: Global___FailureReason.ValueType = ...,
+        message: _builtins.str = ...,
+        exit_code: _builtins.int = ...,
+        signal: _builtins.int = ...,
+        log_tail: _abc.Iterable[_builtins.str] | None = ...,
+        cpu_s: _builtins.float = ...,
+        environment_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_s", b"cpu_s", "end_time", b"end_time", "environment_digest", b"environment_digest", "exit_code", b"exit_code", "log_tail", b"log_tail", "message", b"message", "number", b"number", "outcome", b"outcome", "reason", b"reason", "signal", b"signal", "start_time", b"start_time", "worker_name", b"worker_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class ObjectRef(_message.Message):
@@ -743,19 +974,23 @@ class RetryTaskRequest(_message.Message):
 
     TASK_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Which."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    fresh: _builtins.bool
+    """True starts from the beginning; false takes up the last checkpoint, where there is one."""
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -784,3 +1019,59 @@ class RetryTaskResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryTaskResponse: _TypeAlias = RetryTaskResponse  # noqa: Y015
+
+@_typing.final
+class SetTaskRequest(_message.Message):
+    """Request for TaskService.SetTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Which."""
+    request_id: _builtins.str
+    """Chosen by the caller once per intent, so that a repeat is harmless."""
+    priority: _builtins.int
+    """Its new priority; unset = as it is."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        priority: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority", "request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+
+Global___SetTaskRequest: _TypeAlias = SetTaskRequest  # noqa: Y015
+
+@_typing.final
+class SetTaskResponse(_message.Message):
+    """Response of TaskService.SetTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task as it is now."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTaskResponse: _TypeAlias = SetTaskResponse  # noqa: Y015

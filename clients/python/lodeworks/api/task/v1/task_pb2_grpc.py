@@ -73,6 +73,11 @@ class TaskServiceStub(object):
                 request_serializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.RetryTaskRequest.SerializeToString,
                 response_deserializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.RetryTaskResponse.FromString,
                 _registered_method=True)
+        self.SetTask = channel.unary_unary(
+                '/lodeworks.api.task.v1.TaskService/SetTask',
+                request_serializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.SetTaskRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.SetTaskResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer(object):
@@ -191,6 +196,24 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetTask(self, request, context):
+        """Changes what may be changed of a task that has not ended: its priority.
+
+        Safe to repeat with the same request id.
+        Callers: editors; administrators for priorities above 100.
+
+        Errors:
+        - INVALID_ARGUMENT, reason PRIORITY_RANGE: the message names the range.
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+        - FAILED_PRECONDITION, reason TASK_OVER: it has ended already.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -228,6 +251,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.RetryTask,
                     request_deserializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.RetryTaskRequest.FromString,
                     response_serializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.RetryTaskResponse.SerializeToString,
+            ),
+            'SetTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTask,
+                    request_deserializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.SetTaskRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.SetTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -423,6 +451,33 @@ class TaskService(object):
             '/lodeworks.api.task.v1.TaskService/RetryTask',
             lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.RetryTaskRequest.SerializeToString,
             lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.RetryTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.task.v1.TaskService/SetTask',
+            lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.SetTaskRequest.SerializeToString,
+            lodeworks_dot_api_dot_task_dot_v1_dot_task__pb2.SetTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

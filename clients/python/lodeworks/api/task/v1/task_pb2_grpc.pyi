@@ -118,6 +118,20 @@ class TaskServiceStub:
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
+    SetTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.SetTaskRequest, _task_pb2.SetTaskResponse]
+    """Changes what may be changed of a task that has not ended: its priority.
+
+    Safe to repeat with the same request id.
+    Callers: editors; administrators for priorities above 100.
+
+    Errors:
+    - INVALID_ARGUMENT, reason PRIORITY_RANGE: the message names the range.
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+    - FAILED_PRECONDITION, reason TASK_OVER: it has ended already.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -206,6 +220,20 @@ class TaskServiceAsyncStub(TaskServiceStub):
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
     - FAILED_PRECONDITION, reason TASK_NOT_OVER: only failed and cancelled tasks can be retried.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    SetTask: _aio.UnaryUnaryMultiCallable[_task_pb2.SetTaskRequest, _task_pb2.SetTaskResponse]  # type: ignore[assignment]
+    """Changes what may be changed of a task that has not ended: its priority.
+
+    Safe to repeat with the same request id.
+    Callers: editors; administrators for priorities above 100.
+
+    Errors:
+    - INVALID_ARGUMENT, reason PRIORITY_RANGE: the message names the range.
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+    - FAILED_PRECONDITION, reason TASK_OVER: it has ended already.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
@@ -336,6 +364,26 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
         - FAILED_PRECONDITION, reason TASK_NOT_OVER: only failed and cancelled tasks can be retried.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def SetTask(
+        self,
+        request: _task_pb2.SetTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.SetTaskResponse, _abc.Awaitable[_task_pb2.SetTaskResponse]]:
+        """Changes what may be changed of a task that has not ended: its priority.
+
+        Safe to repeat with the same request id.
+        Callers: editors; administrators for priorities above 100.
+
+        Errors:
+        - INVALID_ARGUMENT, reason PRIORITY_RANGE: the message names the range.
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+        - FAILED_PRECONDITION, reason TASK_OVER: it has ended already.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
