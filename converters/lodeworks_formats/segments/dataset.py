@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from lodeworks_formats.errors import FormatError
 
 _ROW_GROUP = 122_880  # DuckDB's own vector group: one thread reads one
+_PAGED_ROW_GROUP = 16_384  # what is read a few pictures at a time: a page decodes little beside what it shows
 
 _id = pa.int64()
 _strings = pa.list_(pa.field("element", pa.string(), nullable=False))
@@ -91,6 +92,8 @@ BOXES_SCHEMA = pa.schema(
 COUNTS_SCHEMA = pa.schema([_required("rec", _id), _required("rid", _id), _required("n", pa.int32())])
 """Boxes per record and raw class: filters and statistics read this instead of the boxes."""
 
+_PAGED = (ASSETS_SCHEMA, PROVENANCE_SCHEMA, BOXES_SCHEMA, SIGNALS_SCHEMA, RECORDS_SCHEMA)
+
 
 def write_segment(path: Path, table: Any, *, schema: Any) -> None:
     """Writes an Arrow table as a segment.
@@ -108,15 +111,17 @@ def write_segment(path: Path, table: Any, *, schema: Any) -> None:
     except (KeyError, pa.ArrowException) as error:
         raise FormatError("WRONG_SCHEMA", f"the table does not fit its segment ({error})", path.name) from error
     integers = [field.name for field in schema if pa.types.is_int64(field.type)]
+    floats = [field.name for field in schema if pa.types.is_float32(field.type)]
     words = [field.name for field in schema if pa.types.is_string(field.type)]
+    words += ["n"] if schema.equals(COUNTS_SCHEMA) else []
     lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
     pq.write_table(
         table.combine_chunks(),
         path,
         compression="zstd",
-        row_group_size=_ROW_GROUP,
+        row_group_size=_PAGED_ROW_GROUP if schema in _PAGED else _ROW_GROUP,
         use_dictionary=[*words, *lists],
-        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
         write_page_index=True,
     )
 

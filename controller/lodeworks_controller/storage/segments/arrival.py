@@ -29,8 +29,9 @@ from lodeworks_controller.storage.segments.job_types import (
     Source,
     Written,
 )
+from lodeworks_controller.storage.segments.reading import ids_of
 from lodeworks_controller.storage.segments.session import files_sql, open_session, show
-from lodeworks_controller.storage.segments.statistics import ids_of, statistics_of
+from lodeworks_controller.storage.segments.statistics import statistics_of
 from lodeworks_controller.storage.segments.written import Writer
 
 _ROWS_PER_SEGMENT = 1_000_000

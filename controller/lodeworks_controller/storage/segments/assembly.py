@@ -1,19 +1,16 @@
 """Members put together into pictures: assets, names, boxes with resolved class names, in the columns of a view."""
-# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from lodeworks_formats.segments import BOX_TYPE, PICTURES_SCHEMA
 from numpy.typing import NDArray
 
-from lodeworks_controller.domain.manifest import ASSETS, BOXES, PROVENANCE, RECORDS, covering
-from lodeworks_controller.storage.segments.job_types import Located, Source
-from lodeworks_controller.storage.segments.session import files_sql
-from lodeworks_controller.storage.segments.statistics import bounds
+from lodeworks_controller.domain.manifest import ASSETS, BOXES, PROVENANCE, RECORDS
+from lodeworks_controller.storage.segments.job_types import Source
+from lodeworks_controller.storage.segments.reading import Ids, IdSet, ids_of, ids_or_none, rows_of
 
 SPLIT_TAG = "split:"
 """A member's tag that begins so names the part of a split that its source put it in."""
@@ -24,7 +21,6 @@ _STRINGS = PICTURES_SCHEMA.field("names").type
 
 
 def assemble(
-    session: duckdb.DuckDBPyConnection,
     members: Any,
     *,
     source: Source,
@@ -34,35 +30,32 @@ def assemble(
     """Returns members as pictures, in their order.
 
     Args:
-        session: Where queries run.
         members: Arrow table (aid, rec, tags), sorted by aid; not empty.
         source: Segments that the members point into.
         classes: rid → class name; boxes of other raw classes are left out.
         predictions: A prediction set whose boxes go beside, if one is wanted.
     """
-    aids = members.column("aid").combine_chunks()
-    session.register("chunk", pa.table({"aid": aids}))
-    assets = _assets(session, source, aids)
-    names = _by_aid(session, source, aids)
+    aids = ids_of(members.column("aid"))
+    assets = _assets(source, aids)
     tags = members.column("tags").combine_chunks()
     columns = {
-        "digest": assets.column("digest").cast(pa.binary(32)),
+        "digest": assets.column("digest"),
         "extension": assets.column("format"),
         "width": assets.column("width"),
         "height": assets.column("height"),
         "orientation": assets.column("orientation"),
         "channels": assets.column("channels"),
         "size_bytes": assets.column("size_bytes"),
-        "names": names,
+        "names": _names_of(source, aids),
         "tags": _plain_tags(tags),
         "split": _splits(tags),
-        "derived_digest": assets.column("derived_digest").cast(pa.binary(32)),
-        "boxes": box_lists_of(session, members.column("rec"), source=source, classes=classes),
+        "derived_digest": assets.column("derived_digest"),
+        "boxes": box_lists_of(ids_or_none(members.column("rec")), source=source, classes=classes),
         "predictions": pa.nulls(len(aids), _LISTS),
     }
     if predictions is not None:
-        recs = _prediction_records(session, predictions, aids)
-        columns["predictions"] = box_lists_of(session, recs, source=predictions, classes=classes)
+        recs = _prediction_records(predictions, aids)
+        columns["predictions"] = box_lists_of(recs, source=predictions, classes=classes)
     return pa.table(columns).cast(PICTURES_SCHEMA)
 
 
@@ -72,65 +65,49 @@ def chunks(members: Any, size: int) -> Iterator[Any]:
         yield members.slice(start, size).combine_chunks()
 
 
-def _within(source: Source, kind: str, ids: Any) -> tuple[Located, ...]:
-    span = bounds(ids)
-    if span is None:
-        return ()
-    wanted = {ref.digest for ref in covering((s.ref for s in source.of_kind(kind)), low=span[0], high=span[1])}
-    return tuple({s.ref.digest: s for s in source.of_kind(kind) if s.ref.digest in wanted}.values())
-
-
-def _assets(session: duckdb.DuckDBPyConnection, source: Source, aids: Any) -> Any:
-    files = _within(source, ASSETS, aids)
-    low, high = aids[0].as_py(), aids[-1].as_py()
-    found = session.sql(
-        f"SELECT * FROM {files_sql([file.path for file in files])}"
-        f" WHERE aid BETWEEN {low} AND {high} AND aid IN (SELECT aid FROM chunk) ORDER BY aid"
-    ).to_arrow_table()
-    if not found.column("aid").combine_chunks().equals(aids):
+def _assets(source: Source, aids: Ids) -> Any:
+    found = rows_of((source,), ASSETS, aids)
+    if not np.array_equal(ids_of(found.column("aid")), aids):
         raise RuntimeError(f"{len(aids)} members point to {found.num_rows} assets: a segment is missing or damaged")
     return found
 
 
-def _by_aid(session: duckdb.DuckDBPyConnection, source: Source, aids: Any) -> Any:
+def _names_of(source: Source, aids: Ids) -> Any:
     """Returns the original names of each picture, each once, in order."""
-    files = _within(source, PROVENANCE, aids)
-    if not files:
-        return pa.array([[]] * len(aids), _STRINGS)
-    low, high = aids[0].as_py(), aids[-1].as_py()
-    found = session.sql(
-        f"SELECT c.aid, coalesce(n.names, []) AS names FROM chunk c LEFT JOIN (SELECT aid,"
-        f" list(DISTINCT name ORDER BY name) AS names FROM {files_sql([file.path for file in files])}"
-        f" WHERE aid BETWEEN {low} AND {high} AND aid IN (SELECT aid FROM chunk) GROUP BY aid) n ON n.aid = c.aid"
-        " ORDER BY c.aid"
-    ).to_arrow_table()
-    return found.column("names").cast(_STRINGS)
+    rows = rows_of((source,), PROVENANCE, aids, columns=["aid", "name"])
+    held = ids_of(rows.column("aid"))
+    if not np.array_equal(held, aids):  # some picture came under several names, or under none
+        rows = rows.group_by(["aid", "name"]).aggregate([]).sort_by([("aid", "ascending"), ("name", "ascending")])
+        held = ids_of(rows.column("aid"))
+    ends = np.searchsorted(held, aids, side="right")
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), rows.column("name").combine_chunks()).cast(_STRINGS)
 
 
-def _prediction_records(session: duckdb.DuckDBPyConnection, source: Source, aids: Any) -> Any:
-    files = _within(source, RECORDS, aids)
-    if not files:
-        return pa.chunked_array([pa.nulls(len(aids), pa.int64())])
-    low, high = aids[0].as_py(), aids[-1].as_py()
-    found = session.sql(
-        "SELECT c.aid, r.rec FROM chunk c LEFT JOIN (SELECT aid, max(rec) AS rec"
-        f" FROM {files_sql([file.path for file in files])} WHERE aid BETWEEN {low} AND {high} GROUP BY aid) r"
-        " ON r.aid = c.aid ORDER BY c.aid"
-    ).to_arrow_table()
-    return found.column("rec")
+def _prediction_records(source: Source, aids: Ids) -> Ids:
+    """Returns for each picture its newest record in a prediction set, -1 where there is none."""
+    rows = rows_of((source,), RECORDS, aids).sort_by([("aid", "ascending"), ("rec", "ascending")])
+    held, recs = ids_of(rows.column("aid")), ids_of(rows.column("rec"))
+    last = np.searchsorted(held, aids, side="right") - 1
+    if not len(held):
+        return np.full(len(aids), -1, dtype=np.int64)
+    return np.where((last >= 0) & (held[last] == aids), recs[last], -1)
 
 
-def box_lists_of(session: duckdb.DuckDBPyConnection, recs: Any, *, source: Source, classes: Mapping[int, str]) -> Any:
-    """Returns one list of boxes per record, in the record's own order; null where the record is null."""
-    flat = recs.combine_chunks() if isinstance(recs, pa.ChunkedArray) else recs
-    boxes = _boxes(session, flat, source=source, rids=sorted(classes))
-    absent = flat.is_null().to_numpy(zero_copy_only=False)
-    wanted = flat.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    held = boxes.column("rec").to_numpy().astype(np.int64)
-    starts = np.searchsorted(held, wanted, side="left")
-    lengths = np.where(absent, 0, np.searchsorted(held, wanted, side="right") - starts)
+def box_lists_of(recs: Ids, *, source: Source, classes: Mapping[int, str]) -> Any:
+    """Returns one list of boxes per record, in the record's own order; null where the record is none (-1)."""
+    boxes = rows_of((source,), BOXES, np.sort(recs[recs >= 0]), columns=["rec", "rid", *_BOX_COLUMNS])
+    known = IdSet(np.array(sorted(classes), dtype=np.int64))
+    shown = known.contains(ids_of(boxes.column("rid")))
+    held: Ids = ids_of(boxes.column("rec"))
+    if not shown.all():
+        boxes, held = boxes.filter(pa.array(shown)), held[shown]
+    starts = np.searchsorted(held, recs, side="left")
+    lengths = np.where(recs < 0, 0, np.searchsorted(held, recs, side="right") - starts)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    boxes = boxes.take(pa.array(_ranges(starts, lengths, offsets)))
+    places = _ranges(starts, lengths, offsets)
+    if not np.array_equal(places, np.arange(boxes.num_rows)):
+        boxes = boxes.take(pa.array(places))
     struct = pa.StructArray.from_arrays(
         [
             _names(boxes.column("rid"), classes),
@@ -138,38 +115,7 @@ def box_lists_of(session: duckdb.DuckDBPyConnection, recs: Any, *, source: Sourc
         ],
         fields=list(BOX_TYPE),
     )
-    return pa.ListArray.from_arrays(pa.array(offsets), struct, type=_LISTS, mask=pa.array(absent))
-
-
-def _boxes(session: duckdb.DuckDBPyConnection, recs: Any, *, source: Source, rids: Sequence[int]) -> Any:
-    """Returns the boxes of the records, sorted by record and then as the record has them."""
-    known = recs.drop_null().sort()
-    parts = []
-    columns = ", ".join(("rec", "rid", *_BOX_COLUMNS))
-    session.register("wanted", pa.table({"rec": known}))
-    listed = ", ".join(map(str, rids)) or "NULL"
-    values: NDArray[np.int64] = known.to_numpy()
-    for segment in sorted(_within(source, BOXES, known), key=lambda found: found.ref.first_id):
-        first, last = np.searchsorted(values, [segment.ref.first_id, segment.ref.last_id + 1])
-        if first == last:
-            continue
-        parts.append(
-            session.sql(
-                f"SELECT {columns} FROM {files_sql([segment.path], numbered=True)}"
-                f" WHERE rec BETWEEN {values[first]} AND {values[last - 1]} AND rec IN (SELECT rec FROM wanted)"
-                f" AND rid IN ({listed}) ORDER BY rec, file_row_number"
-            ).to_arrow_table()
-        )
-    if not parts:
-        return session.sql(f"SELECT {columns} FROM ({_NO_BOXES})").to_arrow_table()
-    return pa.concat_tables(parts).combine_chunks()
-
-
-_NO_BOXES = (
-    "SELECT 0::BIGINT AS rec, 0::BIGINT AS rid, 0::FLOAT AS x, 0::FLOAT AS y, 0::FLOAT AS w, 0::FLOAT AS h,"
-    " NULL::FLOAT AS score, 0::FLOAT AS rotation, NULL::FLOAT AS box_quality, []::VARCHAR[] AS tags,"
-    " NULL::VARCHAR AS attributes, false AS crowd, false AS difficult, NULL::VARCHAR AS shape WHERE false"
-)
+    return pa.ListArray.from_arrays(pa.array(offsets), struct, type=_LISTS, mask=pa.array(recs < 0))
 
 
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64], offsets: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -1,8 +1,13 @@
-"""Conditions on pictures as SQL over ``members``, ``assets`` and ``counts``."""
-# ruff: noqa: S608 (SQL is put together from constants and numbers; values are parameters)
+"""Conditions on pictures, answered for all members of a version at once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from lodeworks_controller.domain.expression import (
     All,
@@ -14,86 +19,117 @@ from lodeworks_controller.domain.expression import (
     HasTag,
     Not,
 )
+from lodeworks_controller.domain.manifest import ASSETS
+from lodeworks_controller.storage.segments.job_types import Source
+from lodeworks_controller.storage.segments.reading import Counts, Ids, IdSet, ids_of, ids_or_none, rows_of
 
-_MEASURES = {
-    "width": "a.width",
-    "height": "a.height",
-    "size_bytes": "a.size_bytes",
-    "megapixels": "(a.width::DOUBLE * a.height / 1e6)",
-    "aspect": "(a.width::DOUBLE / a.height)",
+Flags = NDArray[np.bool_]
+
+_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
 }
 
 
-@dataclass(slots=True)
-class Clause:
-    """A WHERE clause on ``members AS m``, and the joins that it needs. Values are parameters, never text."""
-
-    where: str = ""
-    parameters: list[object] = field(default_factory=list)
-    needs_assets: bool = False
-    count_columns: list[tuple[int, ...]] = field(default_factory=list)
-
-    def query(self, columns: str) -> str:
-        """Returns the SELECT over the members that fulfil the condition, by aid."""
-        joins = ""
-        if self.needs_assets:
-            joins += " JOIN assets AS a ON a.aid = m.aid"
-        if self.count_columns:
-            sums = ", ".join(
-                f"sum(n) FILTER (WHERE rid IN ({_numbers(rids)})) AS c{index}"
-                for index, rids in enumerate(self.count_columns)
-            )
-            every = sorted({rid for rids in self.count_columns for rid in rids} or {-1})
-            joins += (
-                f" LEFT JOIN (SELECT rec, {sums} FROM counts WHERE rid IN ({_numbers(tuple(every))}) GROUP BY rec)"
-                " AS c ON c.rec = m.rec"
-            )
-        return f"SELECT {columns} FROM members AS m{joins} WHERE {self.where} ORDER BY m.aid"
-
-
-def compile_condition(condition: Condition, *, rids: Mapping[str, tuple[int, ...]]) -> Clause:
-    """Returns the clause of a condition.
+class Question:
+    """The members that conditions are asked of, and what must be read to answer.
 
     Args:
-        condition: What must hold.
+        members: Arrow table (aid, rec, tags), sorted by aid.
+        source: The version's segments.
         rids: Class name as the condition spells it → raw classes that mean it; "" → all classes of the project.
     """
-    clause = Clause()
-    clause.where = _sql(condition, clause, rids)
-    return clause
 
+    def __init__(self, members: Any, *, source: Source, rids: Mapping[str, tuple[int, ...]]) -> None:
+        self._members = members
+        self._source = source
+        self._rids = rids
+        self.counts = Counts((source,))
 
-def _sql(condition: Condition, clause: Clause, rids: Mapping[str, tuple[int, ...]]) -> str:  # noqa: PLR0911 (one per shape)
-    match condition:
-        case HasClass(name=name):
-            listed = _numbers(rids[name])
-            # NULL IN (…) is NULL: a picture without record would slip through both a condition and its contrary.
-            return f"(m.rec IS NOT NULL AND m.rec IN (SELECT rec FROM counts WHERE rid IN ({listed})))"
-        case HasTag(tag=tag):
-            clause.parameters.append(tag)
-            return "list_contains(m.tags, ?)"
-        case Annotated():
-            return "(m.rec IS NOT NULL)"
-        case Compare():
-            return _compare(condition, clause, rids)
-        case Not(part=part):
-            return f"(NOT {_sql(part, clause, rids)})"
-        case All(parts=parts):
-            return "(" + " AND ".join(_sql(part, clause, rids) for part in parts) + ")" if parts else "TRUE"
-        case AnyOf(parts=parts):
-            return "(" + " OR ".join(_sql(part, clause, rids) for part in parts) + ")" if parts else "FALSE"
+    def holds(self, condition: Condition) -> Flags:  # noqa: PLR0911 (one per shape)
+        """Says for each member whether the condition holds; nothing is unknown, so NOT is exactly the rest."""
+        match condition:
+            case HasClass(name=name):
+                return self._with(self._rids[name])
+            case HasTag(tag=tag):
+                return self._tagged(tag)
+            case Annotated():
+                return self._recs >= 0
+            case Compare():
+                return self._compare(condition)
+            case Not(part=part):
+                return ~self.holds(part)
+            case All(parts=parts):
+                return np.asarray(np.logical_and.reduce([self._all, *map(self.holds, parts)]))
+            case AnyOf(parts=parts):
+                return np.asarray(np.logical_or.reduce([~self._all, *map(self.holds, parts)]))
 
+    @cached_property
+    def _recs(self) -> Ids:
+        return ids_or_none(self._members.column("rec"))
 
-def _compare(condition: Compare, clause: Clause, rids: Mapping[str, tuple[int, ...]]) -> str:
-    if condition.measure == "boxes":
-        clause.count_columns.append(rids[condition.class_name or ""])
-        measure = f"coalesce(c.c{len(clause.count_columns) - 1}, 0)"
-    else:
-        clause.needs_assets = True
-        measure = _MEASURES[condition.measure]
-    clause.parameters.append(condition.number)
-    return f"({measure} {condition.operator} ?)"
+    @cached_property
+    def _annotated(self) -> IdSet:
+        return IdSet(self._recs[self._recs >= 0])
 
+    @property
+    def _all(self) -> Flags:
+        return np.ones(self._members.num_rows, dtype=np.bool_)
 
-def _numbers(rids: tuple[int, ...]) -> str:
-    return ", ".join(str(int(rid)) for rid in rids) or "NULL"
+    @cached_property
+    def _assets(self) -> Any:
+        aids = ids_of(self._members.column("aid"))
+        found = rows_of((self._source,), ASSETS, aids, columns=["aid", "width", "height", "size_bytes"])
+        if not np.array_equal(ids_of(found.column("aid")), aids):
+            raise RuntimeError(f"{len(aids)} members point to {found.num_rows} assets: a segment is missing or damaged")
+        return found
+
+    def _tagged(self, tag: str) -> Flags:
+        tags = self._members.column("tags").combine_chunks()
+        found = ~self._all
+        if len(tags.flatten()):
+            places = pc.list_parent_indices(tags).filter(pc.equal(tags.flatten(), tag))
+            found[places.to_numpy()] = True
+        return found
+
+    def _with(self, rids: tuple[int, ...]) -> Flags:
+        """Says for each member whether it has a box of one of the raw classes."""
+        wanted = IdSet(np.array(sorted(set(rids)), dtype=np.int64))
+        hits = [rec[wanted.contains(rid)] for rec, rid, _ in self.counts.batches(self._annotated)]
+        return IdSet(np.concatenate([np.zeros(0, dtype=np.int64), *hits])).contains(self._recs)
+
+    def _boxes(self, rids: tuple[int, ...]) -> Ids:
+        """Returns for each member how many boxes of the raw classes it has."""
+        wanted = IdSet(np.array(sorted(set(rids)), dtype=np.int64))
+        recs: list[Ids] = [np.zeros(0, dtype=np.int64)]
+        sums: list[Ids] = [np.zeros(0, dtype=np.int64)]
+        for rec, rid, n in self.counts.batches(self._annotated):
+            chosen = wanted.contains(rid)
+            hits, boxes = rec[chosen], n[chosen]
+            if len(hits):
+                starts = np.flatnonzero(np.concatenate([[True], hits[1:] != hits[:-1]]))
+                recs.append(hits[starts])
+                sums.append(np.add.reduceat(boxes.astype(np.int64), starts))
+        known, counted = np.concatenate(recs), np.concatenate(sums)
+        if not len(known):
+            return np.zeros(len(self._recs), dtype=np.int64)
+        places = np.minimum(np.searchsorted(known, self._recs), len(known) - 1)
+        return np.where(known[places] == self._recs, counted[places], 0)
+
+    def _compare(self, condition: Compare) -> Flags:
+        if condition.measure == "boxes":
+            measured: Any = self._boxes(self._rids[condition.class_name or ""])
+        else:
+            measured = self._measure(condition.measure)
+        return np.asarray(_COMPARISONS[condition.operator](measured, condition.number), dtype=np.bool_)
+
+    def _measure(self, name: str) -> Any:
+        assets = self._assets
+        if name == "size_bytes":
+            return ids_of(assets.column("size_bytes"))
+        width, height = (ids_of(assets.column(side)) for side in ("width", "height"))
+        return {"width": width, "height": height, "megapixels": width * height / 1e6, "aspect": width / height}[name]

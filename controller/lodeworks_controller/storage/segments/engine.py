@@ -36,6 +36,7 @@ from lodeworks_controller.storage.segments.job_types import (
     Written,
 )
 from lodeworks_controller.storage.segments.pool import Pool
+from lodeworks_controller.storage.segments.shortlist import Shortlists
 
 _TOGETHER_BYTES: Final = 8 * 1024 * 1024
 _DIGEST_BYTES: Final = 32
@@ -62,6 +63,7 @@ class SegmentEngine:
         self._scratch = scratch
         self._memory_bytes = memory_bytes
         self._threads = threads
+        self._shortlists = Shortlists(pool, folder=scratch / "shortlists")
 
     def open(self) -> None:
         """Makes the scratch folder and removes what a crash left in it. Blocks; called once at start."""
@@ -122,14 +124,16 @@ class SegmentEngine:
     ) -> Page:
         """Returns pictures behind an aid with their boxes."""
         async with self._folder() as folder:
+            found = await self._located(source, folder)
+            shortlist = None
+            if condition is not None:
+                shortlist = await self._shortlists.find(source, condition, rids or {}, found)
             job = PageJob(
-                source=await self._located(source, folder),
+                source=found,
                 classes=dict(classes),
                 after_aid=after_aid,
                 limit=limit,
-                limits=self._limits(folder),
-                condition=condition,
-                rids=dict(rids or {}),
+                shortlist=shortlist,
                 predictions=None if predictions is None else await self._located(predictions, folder),
             )
             return await self._pool.run(jobs.PAGE, job)

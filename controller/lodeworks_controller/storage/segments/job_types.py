@@ -80,6 +80,16 @@ class FilterJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ShortlistJob:
+    """Writes the members that fulfil a condition into a file, for pages of them."""
+
+    source: Source
+    condition: Condition
+    rids: Mapping[str, tuple[int, ...]]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class MergeJob:
     """Unites two versions; on pictures annotated differently, ``conflict`` says whose record stays."""
 
@@ -131,15 +141,13 @@ class PositivesJob:
 
 @dataclass(frozen=True, slots=True)
 class PageJob:
-    """Reads up to ``limit`` members behind an aid, those that fulfil the condition if there is one."""
+    """Reads up to ``limit`` members behind an aid; of those in the shortlist, if there is one."""
 
     source: Source
     classes: Mapping[int, str]
     after_aid: int
     limit: int
-    limits: Limits
-    condition: Condition | None = None
-    rids: Mapping[str, tuple[int, ...]] | None = None
+    shortlist: str | None = None
     predictions: Source | None = None
 
 

@@ -17,6 +17,7 @@ from lodeworks_controller.storage.segments.job_types import (
     PositivesJob,
     PredictJob,
     SelectJob,
+    ShortlistJob,
     ViewJob,
 )
 from lodeworks_controller.storage.segments.pool import Work
@@ -24,6 +25,7 @@ from lodeworks_controller.storage.segments.pool import Work
 _HERE: Final = __name__.rpartition(".")[0]
 
 FILTER: Final[Work[FilterJob, Outcome]] = Work(f"{_HERE}.membership", "filter_members")
+SHORTLIST: Final[Work[ShortlistJob, int]] = Work(f"{_HERE}.membership", "shortlist_members")
 MERGE: Final[Work[MergeJob, Outcome]] = Work(f"{_HERE}.membership", "merge_members")
 EXCLUDE: Final[Work[ExcludeJob, Outcome]] = Work(f"{_HERE}.membership", "exclude_members")
 DRAW: Final[Work[PartsJob, tuple[Outcome, ...]]] = Work(f"{_HERE}.membership", "draw_parts")

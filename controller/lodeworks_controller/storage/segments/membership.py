@@ -1,15 +1,14 @@
 """Operations on members: each reads versions and writes one members segment, sharing all the rest."""
-# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from lodeworks_formats.manifest import SegmentRef
-from lodeworks_formats.segments import MEMBERS_SCHEMA
+from lodeworks_formats.segments import MEMBERS_SCHEMA, write_segment
 from numpy.typing import NDArray
 
 from lodeworks_controller.domain.manifest import (
@@ -23,7 +22,7 @@ from lodeworks_controller.domain.manifest import (
 )
 from lodeworks_controller.domain.operation import Conflict
 from lodeworks_controller.errors import ConflictError
-from lodeworks_controller.storage.segments.conditions import compile_condition
+from lodeworks_controller.storage.segments.conditions import Question
 from lodeworks_controller.storage.segments.job_types import (
     ExcludeJob,
     FilterJob,
@@ -32,48 +31,86 @@ from lodeworks_controller.storage.segments.job_types import (
     PartsJob,
     PositivesJob,
     SelectJob,
+    ShortlistJob,
     Source,
 )
-from lodeworks_controller.storage.segments.session import open_session, show, table
-from lodeworks_controller.storage.segments.statistics import bounds, ids_of, positive_pictures, statistics_of
+from lodeworks_controller.storage.segments.reading import (
+    Counts,
+    Ids,
+    IdSet,
+    batches_of,
+    bounds,
+    ids_of,
+    ids_or_none,
+    read_members,
+    unique,
+)
+from lodeworks_controller.storage.segments.statistics import positive_pictures, statistics_of
 from lodeworks_controller.storage.segments.written import Writer
+
+_NONE: Final = -1
 
 
 def filter_members(job: FilterJob) -> Outcome:
     """Runs a FilterJob."""
-    clause = compile_condition(job.condition, rids=job.rids)
-    with open_session(job.limits) as session:
-        for kind in (MEMBERS, ASSETS, COUNTS):
-            show(session, kind, job.source.of_kind(kind), kind=kind)
-        rows = session.sql(clause.query("m.aid, m.rec, m.tags"), params=clause.parameters).to_arrow_table()
-    return _outcome(rows, sources=(job.source,), folder=job.folder)
+    rows = read_members(job.source)
+    question = Question(rows, source=job.source, rids=job.rids)
+    kept = rows.filter(pa.array(question.holds(job.condition)))
+    return _outcome(kept, sources=(job.source,), folder=job.folder, counts=question.counts)
+
+
+def shortlist_members(job: ShortlistJob) -> int:
+    """Runs a ShortlistJob and returns how many members there are."""
+    rows = read_members(job.source)
+    question = Question(rows, source=job.source, rids=job.rids)
+    kept = rows.filter(pa.array(question.holds(job.condition)))
+    write_segment(Path(job.path), kept, schema=MEMBERS_SCHEMA)
+    return int(kept.num_rows)
 
 
 def merge_members(job: MergeJob) -> Outcome:
     """Runs a MergeJob; raises ConflictError MERGE_CONFLICT under ``stop``."""
-    with open_session(job.limits) as session:
-        show(session, "host", job.host.of_kind(MEMBERS), kind=MEMBERS)
-        show(session, "guest", job.guest.of_kind(MEMBERS), kind=MEMBERS)
-        if job.conflict is Conflict.STOP:
-            _refuse_conflicts(session)
-        chosen = {
-            Conflict.HOST: "coalesce(h.rec, g.rec)",
-            Conflict.GUEST: "coalesce(g.rec, h.rec)",
-        }.get(job.conflict, "greatest(h.rec, g.rec)")  # records are numbered as they come: the newest is the highest
-        rows = table(
-            session,
-            f"""SELECT coalesce(h.aid, g.aid) AS aid, {chosen} AS rec,
-                       CASE WHEN h.tags IS NULL THEN g.tags
-                            WHEN g.tags IS NULL OR h.tags = g.tags THEN h.tags
-                            ELSE list_sort(list_distinct(list_concat(h.tags, g.tags))) END AS tags
-                FROM host h FULL JOIN guest g ON h.aid = g.aid ORDER BY 1""",
-        )
-    return _outcome(rows, sources=(job.host, job.guest), folder=job.folder)
+    host, guest = read_members(job.host), read_members(job.guest)
+    host_aids, guest_aids = ids_of(host.column("aid")), ids_of(guest.column("aid"))
+    fresh = ~IdSet(host_aids).contains(guest_aids)
+    # Where a picture of both stands on either side.
+    on_guest = np.flatnonzero(~fresh)
+    on_host = np.searchsorted(host_aids, guest_aids[on_guest])
+    recs, theirs = ids_or_none(host.column("rec")).copy(), ids_or_none(guest.column("rec"))[on_guest]
+    ours = recs[on_host]
+    if job.conflict is Conflict.STOP:
+        _refuse_conflicts(int(np.count_nonzero((ours != theirs) & (ours != _NONE) & (theirs != _NONE))))
+    recs[on_host] = _chosen(ours, theirs, job.conflict)
+    tags = _united_tags(host.column("tags"), guest.column("tags"), on_host, on_guest)
+    mine = pa.table({"aid": host_aids, "rec": pa.array(recs, mask=recs == _NONE), "tags": tags})
+    united = pa.concat_tables([mine.cast(MEMBERS_SCHEMA), guest.filter(pa.array(fresh)).cast(MEMBERS_SCHEMA)])
+    order = np.argsort(ids_of(united.column("aid")), kind="stable")
+    return _outcome(united.take(pa.array(order)), sources=(job.host, job.guest), folder=job.folder)
 
 
-def _refuse_conflicts(session: Any) -> None:
-    found = session.sql("SELECT count(*) FROM host h JOIN guest g ON h.aid = g.aid WHERE h.rec <> g.rec").fetchall()
-    count = found[0][0]
+def _chosen(ours: Ids, theirs: Ids, conflict: Conflict) -> Ids:
+    """Returns whose record stays; a missing one (-1) never wins, and the newest is the highest."""
+    if conflict is Conflict.HOST:
+        return np.where(ours == _NONE, theirs, ours)
+    if conflict is Conflict.GUEST:
+        return np.where(theirs == _NONE, ours, theirs)
+    return np.maximum(ours, theirs)
+
+
+def _united_tags(host: Any, guest: Any, on_host: Ids, on_guest: Ids) -> Any:
+    """Returns the host's tags, with the guest's added to pictures of both."""
+    ours, theirs = host.combine_chunks(), guest.combine_chunks()
+    shared = theirs.take(pa.array(on_guest))
+    if not len(shared.flatten()):
+        return ours
+    rows = ours.to_pylist()
+    for place, more in zip(on_host.tolist(), shared.to_pylist(), strict=True):
+        if more and more != rows[place]:
+            rows[place] = sorted({*rows[place], *more})
+    return pa.array(rows, MEMBERS_SCHEMA.field("tags").type)
+
+
+def _refuse_conflicts(count: int) -> None:
     if count:
         message = f"{count} pictures are annotated on both sides; say which wins: newest, host or guest"
         raise ConflictError("MERGE_CONFLICT", message, pictures=count)
@@ -86,7 +123,7 @@ def exclude_members(job: ExcludeJob) -> Outcome:
     keep = np.ones(len(aids), dtype=np.bool_)
     for other in job.others:
         theirs = ids_of(read_members(other, columns=["aid"]).column("aid"))
-        keep &= ~np.isin(aids, theirs, assume_unique=True)
+        keep &= ~IdSet(theirs).contains(aids)
     return _outcome(rows.filter(pa.array(keep)), sources=(job.host,), folder=job.folder)
 
 
@@ -106,16 +143,15 @@ def draw_parts(job: PartsJob) -> tuple[Outcome, ...]:
 
 def select_members(job: SelectJob) -> Outcome:
     """Runs a SelectJob; digests that are no members are left out."""
-    with open_session(job.limits) as session:
-        show(session, "members", job.source.of_kind(MEMBERS), kind=MEMBERS)
-        show(session, "assets", job.source.of_kind(ASSETS), kind=ASSETS)
-        session.register("wanted", pa.table({"digest": pa.array(sorted(set(job.digests)), pa.binary(32))}))
-        rows = table(
-            session,
-            "SELECT m.aid, m.rec, m.tags FROM members m JOIN assets a ON a.aid = m.aid"
-            " WHERE a.digest IN (SELECT digest FROM wanted) ORDER BY m.aid",
-        )
-    return _outcome(rows, sources=(job.source,), folder=job.folder)
+    rows = read_members(job.source)
+    wanted = pa.array(sorted(set(job.digests)), pa.binary(32))
+    aids = ids_of(rows.column("aid"))
+    found = [
+        ids_of(batch.column("aid").filter(pc.is_in(batch.column("digest"), value_set=wanted)))
+        for batch in batches_of(unique((job.source,), ASSETS), IdSet(aids), columns=["aid", "digest"])
+    ]
+    chosen = IdSet(np.concatenate([np.zeros(0, dtype=np.int64), *found]))
+    return _outcome(rows.filter(pa.array(chosen.contains(aids))), sources=(job.source,), folder=job.folder)
 
 
 def positives(job: PositivesJob) -> tuple[int, ...]:
@@ -140,17 +176,9 @@ def shuffle(aids: NDArray[np.int64], *, seed: int, first: int | None = None) -> 
     return nearest[np.argsort(mixed[nearest], kind="stable")]
 
 
-def read_members(source: Source, *, columns: Sequence[str] = ("aid", "rec", "tags")) -> Any:
-    """Returns the members of a version."""
-    parts = [
-        pq.read_table(segment.path, columns=list(columns), partitioning=None) for segment in source.of_kind(MEMBERS)
-    ]
-    return pa.concat_tables(parts) if parts else MEMBERS_SCHEMA.empty_table().select(list(columns))
-
-
-def _outcome(rows: Any, *, sources: Sequence[Source], folder: str) -> Outcome:
+def _outcome(rows: Any, *, sources: Sequence[Source], folder: str, counts: Counts | None = None) -> Outcome:
     written = Writer(Path(folder)).write(MEMBERS, rows)
-    return Outcome((written,), _shared(rows, sources), statistics_of(rows, sources=sources))
+    return Outcome((written,), _shared(rows, sources), statistics_of(rows, sources=sources, counts=counts))
 
 
 def _shared(rows: Any, sources: Sequence[Source]) -> tuple[SegmentRef, ...]:

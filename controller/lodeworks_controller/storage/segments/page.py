@@ -1,44 +1,51 @@
 """Pages: a few members at a time, as pictures."""
-# ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from lodeworks_formats.pictures import Picture
+from lodeworks_formats.segments import MEMBERS_SCHEMA
 from lodeworks_formats.segments.box_columns import box_lists
 
-from lodeworks_controller.domain.manifest import ASSETS, COUNTS, MEMBERS
+from lodeworks_controller.domain.manifest import MEMBERS
 from lodeworks_controller.service.segments import Page
 from lodeworks_controller.storage.segments.assembly import assemble
-from lodeworks_controller.storage.segments.conditions import compile_condition
 from lodeworks_controller.storage.segments.job_types import PageJob
-from lodeworks_controller.storage.segments.session import open_session, show
+from lodeworks_controller.storage.segments.reading import ids_of, unique
 
 
 def read_page(job: PageJob) -> Page:
     """Runs a PageJob."""
-    with open_session(job.limits) as session:
-        show(session, MEMBERS, job.source.of_kind(MEMBERS), kind=MEMBERS)
-        rows = _members(session, job)
-        more = rows.num_rows > job.limit
-        rows = rows.slice(0, job.limit)
-        if not rows.num_rows:
-            return Page((), None)
-        pictures = assemble(session, rows, source=job.source, classes=job.classes, predictions=job.predictions)
+    paths = [segment.path for segment in unique((job.source,), MEMBERS)]
+    rows = _behind([job.shortlist] if job.shortlist else paths, after_aid=job.after_aid, count=job.limit + 1)
+    more = rows.num_rows > job.limit
+    rows = rows.slice(0, job.limit)
+    if not rows.num_rows:
+        return Page((), None)
+    pictures = assemble(rows, source=job.source, classes=job.classes, predictions=job.predictions)
     aids = rows.column("aid").to_pylist()
     return Page(tuple(zip(aids, pictures_of(pictures), strict=True)), aids[-1] if more else None)
 
 
-def _members(session: Any, job: PageJob) -> Any:
-    behind = f"m.aid > {int(job.after_aid)}"
-    if job.condition is None:
-        query = f"SELECT m.aid, m.rec, m.tags FROM members m WHERE {behind} ORDER BY m.aid LIMIT {job.limit + 1}"
-        return session.sql(query).to_arrow_table()
-    for kind in (ASSETS, COUNTS):
-        show(session, kind, job.source.of_kind(kind), kind=kind)
-    clause = compile_condition(job.condition, rids=job.rids or {})
-    clause.where = f"{behind} AND {clause.where}"
-    query = f"{clause.query('m.aid, m.rec, m.tags')} LIMIT {job.limit + 1}"
-    return session.sql(query, params=clause.parameters).to_arrow_table()
+def _behind(paths: Sequence[str], *, after_aid: int, count: int) -> Any:
+    """Returns the first so many members behind an aid; only the row groups that hold them are read."""
+    parts: list[Any] = [MEMBERS_SCHEMA.empty_table()]
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for place in range(file.num_row_groups):
+                span = file.metadata.row_group(place).column(0).statistics
+                if span is not None and span.has_min_max and span.max <= after_aid:
+                    continue
+                rows = file.read_row_group(place, use_threads=False)
+                start = int(np.searchsorted(ids_of(rows.column("aid")), after_aid, side="right"))
+                parts.append(rows.slice(start, count))
+                count -= parts[-1].num_rows
+                if count <= 0:
+                    return pa.concat_tables(parts).combine_chunks()
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def pictures_of(rows: Any) -> tuple[Picture, ...]:

@@ -9,7 +9,7 @@ from lodeworks_formats.segments import write_picture_batches
 from lodeworks_controller.domain.manifest import ASSETS, MEMBERS
 from lodeworks_controller.storage.segments.assembly import assemble, chunks
 from lodeworks_controller.storage.segments.job_types import DigestsJob, ViewJob
-from lodeworks_controller.storage.segments.membership import read_members
+from lodeworks_controller.storage.segments.reading import read_members
 from lodeworks_controller.storage.segments.session import open_session, show
 
 _CHUNK = 32_768
@@ -28,11 +28,10 @@ def build_view(job: ViewJob) -> int:
 
 
 def _row_groups(job: ViewJob) -> Iterator[Any]:
-    with open_session(job.limits) as session:
-        for chunk in chunks(read_members(job.source), _CHUNK):
-            pictures = assemble(session, chunk, source=job.source, classes=job.classes, predictions=job.predictions)
-            for start in range(0, pictures.num_rows, _ROW_GROUP):
-                yield pictures.slice(start, _ROW_GROUP)
+    for chunk in chunks(read_members(job.source), _CHUNK):
+        pictures = assemble(chunk, source=job.source, classes=job.classes, predictions=job.predictions)
+        for start in range(0, pictures.num_rows, _ROW_GROUP):
+            yield pictures.slice(start, _ROW_GROUP)
 
 
 def write_digests(job: DigestsJob) -> int:
