@@ -8,8 +8,10 @@ from typing import Protocol
 from lodeworks_controller.domain.algorithm import Algorithm, Package, Release, ReleaseState, check_algorithm_name
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.domain.task.task import ObjectRef
 from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundError
 from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.events import object_ready
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.named import reference_or_id
 from lodeworks_controller.service.package import PackageIntake
@@ -209,6 +211,7 @@ class AlgorithmService:
                 return now  # a repeat was faster
             release = now.released(path=signed.path, at=tx.now())
             await tx.algorithms.put_release(release)
+            await object_ready(tx, ObjectRef("release", release.id, release.full_name), project_id=release.project_id)
             await once.keep(tx, release.id)
             await tx.audit.add(
                 "release.sign", release.id, actor=principal.actor, project_id=project_id, detail={"path": signed.path}
@@ -259,6 +262,8 @@ class AlgorithmService:
         async with self._store.transaction() as tx:
             release = draft.released(path=signed.path, at=tx.now())
             await tx.algorithms.put_release(release)
+            made = ObjectRef("release", release.id, release.full_name)
+            await object_ready(tx, made, project_id=release.project_id)
             return release
 
     async def delete(self, principal: Principal, project: str, text: str, *, request_id: str = "") -> None:

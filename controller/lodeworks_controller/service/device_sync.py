@@ -8,6 +8,7 @@ from lodeworks_controller.domain.identity import AgentIdentity
 from lodeworks_controller.errors import InvalidError, PermissionDeniedError
 from lodeworks_controller.service.deployment import DesiredStates, desired_key
 from lodeworks_controller.service.device import SYNC_WAIT_S
+from lodeworks_controller.service.events import device_reported
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.wake import Wakes
 
@@ -42,6 +43,7 @@ class DeviceSyncService:
         async with self._store.transaction() as tx:
             before = await _good(tx, identity)
             device = before.observe(report, at=tx.now())
+            await device_reported(tx, before, device)
             if self._must_sign_again(device, at=tx.now()):
                 ahead = device.observed_generation > device.generation
                 await tx.audit.add(

@@ -1,6 +1,7 @@
 """Mutations that may be repeated: what was made for a request id is answered again, not made again."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol
 
 from lodeworks_controller.errors import InvalidError
@@ -18,6 +19,10 @@ class IdempotencyRows(Protocol):
 
     async def put(self, principal_key: str, method: str, request_id: str, *, result_id: str) -> None:
         """Notes what the request made."""
+        ...
+
+    async def prune(self, *, before: datetime) -> int:
+        """Forgets requests from before the moment; returns how many."""
         ...
 
 

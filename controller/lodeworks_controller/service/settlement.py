@@ -8,6 +8,7 @@ from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, ObjectRef, Task
 from lodeworks_controller.errors import ConflictError
+from lodeworks_controller.service.events import task_ended
 from lodeworks_controller.service.kinds.base import Kinds, Product
 from lodeworks_controller.service.store import Transaction
 from lodeworks_controller.service.wake import Wakes
@@ -67,10 +68,7 @@ class Settlement:
     async def _store(self, tx: Transaction, before: Task, after: Task) -> Task:
         if not await tx.tasks.swap(before, after):
             raise ConflictError("TASK_CHANGED", f"task {before.id} changed meanwhile; try again")
-        detail = {"task_id": after.id, "kind": after.kind, "project_id": after.project_id, "title": after.title}
-        if after.failure is not None:
-            detail["reason"] = after.failure.reason.value
-        await tx.outbox.add(f"task.{after.state.value}", detail)
+        await task_ended(tx, after)
         await tx.audit.add(f"task.{after.state.value}", after.id, project_id=after.project_id)
         tx.on_commit(lambda: self._wakes.task_changed(after.id))
         tx.on_commit(self._wakes.outbox.set)

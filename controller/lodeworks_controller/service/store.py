@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.algorithm import AlgorithmRows
     from lodeworks_controller.service.audit import AuditRows
     from lodeworks_controller.service.catalogue import CatalogueRows, LineageRows
+    from lodeworks_controller.service.collection import CollectionRows
     from lodeworks_controller.service.content import BlobRows
     from lodeworks_controller.service.dataset import DatasetRows
     from lodeworks_controller.service.device import DeviceRows
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.executor import ExecutorRows
     from lodeworks_controller.service.idempotency import IdempotencyRows
     from lodeworks_controller.service.identity import TokenRows, UserRows
+    from lodeworks_controller.service.message import MessageRows
     from lodeworks_controller.service.model import ModelRows
     from lodeworks_controller.service.object_class import ClassRows
     from lodeworks_controller.service.outbox import OutboxRows
     from lodeworks_controller.service.prediction_set import PredictionSetRows
+    from lodeworks_controller.service.presence import PresenceRows
     from lodeworks_controller.service.project import ProjectRows
     from lodeworks_controller.service.quota import QuotaRows
+    from lodeworks_controller.service.schedule import ScheduleRows
     from lodeworks_controller.service.task import TaskRows
+    from lodeworks_controller.service.webhook import WebhookRows
     from lodeworks_controller.service.worker import WorkerRows
 
 
@@ -39,6 +44,13 @@ class Transaction(Protocol):
 
     def on_commit(self, action: Callable[[], None]) -> None:
         """Runs the action once the unit of work is durable; never when it is not. It must not raise or block."""
+        ...
+
+    def on_kept(self, action: Callable[[], None]) -> None:
+        """Runs the action once the unit of work is done, maybe before it is durable.
+
+        For hints to those who write in turn: what they write can share this unit's commit. Nobody else may hear of it.
+        """
         ...
 
     @property
@@ -74,6 +86,11 @@ class Transaction(Protocol):
     @property
     def blobs(self) -> BlobRows:
         """Which scopes refer to which blobs."""
+        ...
+
+    @property
+    def collection(self) -> CollectionRows:
+        """The blobs as the collector sees them."""
         ...
 
     @property
@@ -142,6 +159,26 @@ class Transaction(Protocol):
         ...
 
     @property
+    def webhooks(self) -> WebhookRows:
+        """The webhooks and their deliveries."""
+        ...
+
+    @property
+    def messages(self) -> MessageRows:
+        """The messages to people."""
+        ...
+
+    @property
+    def presence(self) -> PresenceRows:
+        """Which workers were there when last looked."""
+        ...
+
+    @property
+    def schedules(self) -> ScheduleRows:
+        """The schedules and their fires."""
+        ...
+
+    @property
     def audit(self) -> AuditRows:
         """Who did what; append only."""
         ...
@@ -150,13 +187,17 @@ class Transaction(Protocol):
 class Store(Protocol):
     """Opens units of work."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, *, brief: bool = False, heartbeat: bool = False) -> AbstractAsyncContextManager[Transaction]:
         """Opens a unit of work that may write; left without an error it is durable, else it never was.
 
         There is one writer: units of work stand in a queue. One must not be opened inside another.
+
+        Args:
+            brief: It reads and writes few rows by key, and awaits nothing else: it may run in the loop's own thread.
+            heartbeat: It holds nothing that would be missed after a power cut: it need not reach the disk at once.
         """
         ...
 
-    def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
-        """Opens a unit of work that only reads, beside the writer, at one moment's state."""
+    def snapshot(self, *, brief: bool = False) -> AbstractAsyncContextManager[Transaction]:
+        """Opens a unit of work that only reads, beside the writer, at one moment's state; brief as `transaction`."""
         ...

@@ -59,6 +59,8 @@ class Wakes:
         self.placer = Signal()
         self.finisher = Signal()
         self.outbox = Signal()
+        self.webhooks = Signal()
+        self.cron = Signal()
         self._bells: dict[str, list[Bell]] = {}
         self._watchers: dict[str, set[Signal]] = {}
         self.closing = False
@@ -124,5 +126,5 @@ class Wakes:
         self.ring_all()
         for task_id in self._watchers:
             self.task_changed(task_id)
-        for signal in (self.placer, self.finisher, self.outbox):
+        for signal in (self.placer, self.finisher, self.outbox, self.webhooks, self.cron):
             signal.set()

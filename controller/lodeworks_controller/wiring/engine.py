@@ -6,19 +6,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from lodeworks_controller.background.finisher import start_finisher
-from lodeworks_controller.background.outbox import Outbox, start_outbox
+from lodeworks_controller.background.outbox import start_outbox
 from lodeworks_controller.background.placer import start_placer
 from lodeworks_controller.background.reaper import start_reaper
 from lodeworks_controller.background.ticks import Ticks
 from lodeworks_controller.domain.task.retry import Backoff
 from lodeworks_controller.service.attempt_end import AttemptEnd
+from lodeworks_controller.service.fan_out import FanOut
 from lodeworks_controller.service.finishing import Finishing
 from lodeworks_controller.service.granting import GrantService
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.lease import LeaseService
 from lodeworks_controller.service.log import LogService, TaskNews
-from lodeworks_controller.service.outbox import OutboxMessage
 from lodeworks_controller.service.planning import Planning
+from lodeworks_controller.service.presence import Presence
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.reaping import Reaping
 from lodeworks_controller.service.settlement import Settlement
@@ -27,6 +28,9 @@ from lodeworks_controller.storage.logs.files import LogFiles, MetricFiles
 from lodeworks_controller.wiring.ground import Ground
 
 _log = logging.getLogger(__name__)
+
+_PRESENCE_S = 10.0
+"""How often it is looked who is there."""
 
 _RESIGN_S = 600.0
 """How often the signatures of the release repository are looked at."""
@@ -79,9 +83,11 @@ class Engine:
         rousers = [
             start_placer(planning, wakes=wakes, ticks=ticks),
             start_finisher(finishing, wakes=wakes, ticks=ticks),
-            start_outbox(Outbox(store, _deliver), wakes=wakes, ticks=ticks),
+            start_outbox(FanOut(store, ids=ground.ids, wakes=wakes), wakes=wakes, ticks=ticks),
         ]
         start_reaper(self._reaping, terms=ground.terms, ticks=ticks)
+        presence = Presence(store, terms=ground.terms, wakes=wakes)
+        ticks.every(_PRESENCE_S, "presence", presence.look)
         ticks.every(_RESIGN_S, "release repository", self._resign)
         for signal in (wakes.placer, wakes.finisher, wakes.outbox):
             signal.set()  # what waited while the controller was away
@@ -92,8 +98,3 @@ class Engine:
             ticks.stop()
             await asyncio.gather(*(rouser.stop() for rouser in rousers))
             await asyncio.gather(planning.stop(), finishing.stop())
-
-
-async def _deliver(message: OutboxMessage) -> None:
-    """Hands a notice on; webhooks and mail will stand here, so far it is a line of the log."""
-    _log.info("%s %s", message.topic, message.payload.get("task_id", ""))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, String, Table, insert, select
+from sqlalchemy import DDL, Column, Index, String, Table, event, insert, select
 
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.service.audit import AuditEntry
@@ -24,6 +24,29 @@ audit = Table(
     Index(None, "project_id", "id"),
 )
 
+_REFUSAL = "the audit log is append only"
+APPEND_ONLY = {
+    "sqlite": (
+        f"CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END",
+        f"CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END",
+    ),
+    "postgresql": (
+        f"""
+        CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$
+        """,
+        """
+        CREATE TRIGGER audit_keeps BEFORE UPDATE OR DELETE ON audit
+        FOR EACH ROW EXECUTE FUNCTION refuse_audit_change()
+        """,
+        "CREATE TRIGGER audit_stays BEFORE TRUNCATE ON audit EXECUTE FUNCTION refuse_audit_change()",
+    ),
+}
+"""What makes the database itself refuse to change or remove an entry, by dialect."""
+
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))
 
 _INSERT = insert(audit)
 

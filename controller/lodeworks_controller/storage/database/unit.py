@@ -28,8 +28,8 @@ from lodeworks_controller.storage.database.outbox import SqlOutboxRows
 from lodeworks_controller.storage.database.prediction_set import SqlPredictionSetRows
 from lodeworks_controller.storage.database.presence import SqlPresenceRows
 from lodeworks_controller.storage.database.project import SqlProjectRows
-from lodeworks_controller.storage.database.schedule import SqlScheduleRows
 from lodeworks_controller.storage.database.quota import SqlQuotaRows
+from lodeworks_controller.storage.database.schedule import SqlScheduleRows
 from lodeworks_controller.storage.database.task import SqlTaskRows
 from lodeworks_controller.storage.database.webhook import SqlWebhookRows
 from lodeworks_controller.storage.database.worker import SqlWorkerRows
@@ -53,6 +53,10 @@ class SqlTransaction:
     def on_commit(self, action: Callable[[], None]) -> None:
         """Runs the action once the unit of work is durable."""
         self._connection.on_commit(action)
+
+    def on_kept(self, action: Callable[[], None]) -> None:
+        """Runs the action once the unit of work is done, maybe before it is durable."""
+        self._connection.on_kept(action)
 
     @cached_property
     def tasks(self) -> SqlTaskRows:
@@ -88,6 +92,11 @@ class SqlTransaction:
     def blobs(self) -> SqlBlobRows:
         """Which scopes refer to which blobs."""
         return SqlBlobRows(self._connection, now=self._now)
+
+    @cached_property
+    def collection(self) -> SqlCollectionRows:
+        """The blobs as the collector sees them."""
+        return SqlCollectionRows(self._connection, now=self._now)
 
     @cached_property
     def idempotency(self) -> SqlIdempotencyRows:
@@ -221,13 +230,13 @@ class SqlStore:
         await self._database.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqlTransaction]:
+    async def transaction(self, *, brief: bool = False, heartbeat: bool = False) -> AsyncIterator[SqlTransaction]:
         """Opens a unit of work that may write; left without an error it is durable, else it never was."""
-        async with self._database.write() as connection:
+        async with self._database.write(brief=brief, heartbeat=heartbeat) as connection:
             yield SqlTransaction(connection, now=self._moment(connection), ids=self._ids)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[SqlTransaction]:
+    async def snapshot(self, *, brief: bool = False) -> AsyncIterator[SqlTransaction]:
         """Opens a unit of work that only reads, beside the writer, at one moment's state."""
-        async with self._database.read() as connection:
+        async with self._database.read(brief=brief) as connection:
             yield SqlTransaction(connection, now=self._moment(connection), ids=self._ids)
