@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+FITS = ("centre", "top-left", "stretch")
+
+
 @dataclass(frozen=True, slots=True)
 class Letterbox:
     """How one picture lies in the network's input.
 
-    A point (x, y) of the picture lies at (x · scale_x + pad_x, y · scale_y + pad_y). Both scales differ from `scale` by
-    the rounding of the resized size to whole pixels only; boxes use the exact ones.
+    A point (x, y) of the picture lies at (x · scale_x + pad_x, y · scale_y + pad_y). Unless the picture is
+    stretched, both scales differ from `scale` by the rounding of the resized size to whole pixels only; boxes use the
+    exact ones.
     """
 
     scale: float
@@ -44,16 +48,24 @@ class Letterbox:
         return clipped
 
 
-def plan_letterbox(source: tuple[int, int], *, size: tuple[int, int]) -> tuple[Letterbox, tuple[int, int]]:
-    """Returns the placement of a source (height, width) in a size (height, width), and the resized (height, width)."""
+def plan_letterbox(
+    source: tuple[int, int], *, size: tuple[int, int], fit: str = "centre"
+) -> tuple[Letterbox, tuple[int, int]]:
+    """Returns the placement of a source (height, width) in a size (height, width), and the resized (height, width).
+
+    `fit` is one of FITS: scaled to fit and padded on both sides (`centre`) or right and below (`top-left`), or
+    stretched over the whole size (`stretch`).
+    """
     height, width = source
     scale = min(size[0] / height, size[1] / width)
     new_h = min(size[0], max(1, round(height * scale)))
     new_w = min(size[1], max(1, round(width * scale)))
+    if fit == "stretch":
+        new_h, new_w = size
     placement = Letterbox(
         scale=scale,
-        pad_x=(size[1] - new_w) // 2,
-        pad_y=(size[0] - new_h) // 2,
+        pad_x=(size[1] - new_w) // 2 if fit == "centre" else 0,
+        pad_y=(size[0] - new_h) // 2 if fit == "centre" else 0,
         scale_x=new_w / width,
         scale_y=new_h / height,
         source_width=width,
@@ -67,14 +79,15 @@ def letterbox(
     *,
     size: tuple[int, int],
     pad: int = 114,
+    fit: str = "centre",
     out: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Returns the picture [H, W, 3] fitted into size (height, width), centred on grey, and where it lies there.
+    """Returns the picture [H, W, 3] fitted into size (height, width), on grey, and where it lies there.
 
     Shrinking averages areas, enlarging interpolates linearly. `out`, of the shape (height, width, 3), is written into
     when it is given, so that a loop need not allocate.
     """
-    placement, (new_h, new_w) = plan_letterbox((image.shape[0], image.shape[1]), size=size)
+    placement, (new_h, new_w) = plan_letterbox((image.shape[0], image.shape[1]), size=size, fit=fit)
     canvas = np.empty((size[0], size[1], 3), dtype=np.uint8) if out is None else out
     top, left = placement.pad_y, placement.pad_x
     bottom, right = top + new_h, left + new_w

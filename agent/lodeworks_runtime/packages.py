@@ -46,6 +46,7 @@ def recipe_of(manifest: PackageManifest) -> Recipe:
         width=spec.width,
         classes=manifest.classes,
         pad=spec.letterbox.pad,
+        fit=spec.letterbox.fit,
         colour=spec.colour,
         scale=spec.scale,
         mean=mean,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from lodeworks_runtime.errors import ModelError
-from lodeworks_runtime.letterbox import Letterbox, letterbox
+from lodeworks_runtime.letterbox import FITS, Letterbox, letterbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +52,7 @@ class Recipe:
     width: int
     classes: tuple[str, ...]
     pad: int = 114
+    fit: str = "centre"
     colour: str = "rgb"
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -68,6 +69,8 @@ class Recipe:
             raise ModelError(f"colour is {self.colour!r}: 'rgb' and 'bgr' are known")
         if not all(value > 0 for value in self.std):
             raise ModelError(f"std is {list(self.std)}: every value must be over 0")
+        if self.fit not in FITS:
+            raise ModelError(f"letterbox.fit is {self.fit!r}: there are {', '.join(FITS)}")
         if not 0 <= self.pad <= 255:  # noqa: PLR2004 - the range of a byte
             raise ModelError(f"letterbox.pad is {self.pad}: give a value from 0 to 255")
 
@@ -82,6 +85,8 @@ class Recipe:
             width=width,
             classes=reader.classes(),
             pad=int(box.get("pad", 114)),
+            fit=str(box.get("fit", "centre")),
+            scale=reader.number("scale", default=1 / 255),
             colour=str(info.get("colour", "rgb")).lower(),
             mean=reader.triple("mean", default=0.0),
             std=reader.triple("std", default=1.0),
@@ -118,7 +123,7 @@ class Preparer:
         """Returns float32 [1, 3, height, width], valid until the next call, and where the picture lies in it."""
         recipe = self._recipe
         canvas, placement = letterbox(
-            _three_channels(image), size=(recipe.height, recipe.width), pad=recipe.pad, out=self._canvas
+            _three_channels(image), size=(recipe.height, recipe.width), pad=recipe.pad, fit=recipe.fit, out=self._canvas
         )
         planes = cv2.split(canvas)
         for target, (source, factor, shift) in enumerate(self._channels):

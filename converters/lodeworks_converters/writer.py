@@ -123,7 +123,7 @@ def _manifest(
             scale=recipe.scale,
             mean=recipe.mean,
             std=recipe.std,
-            letterbox=Letterbox(pad=recipe.pad, resample="area-or-linear"),
+            letterbox=Letterbox(pad=recipe.pad, fit=recipe.fit, resample="area-or-linear"),
             outputs=artifact.outputs,
         ),
         classes=recipe.classes,

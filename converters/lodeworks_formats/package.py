@@ -44,9 +44,10 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a picture is fitted: scaled to fit, then padded with a grey value on both sides."""
+    """How a picture is fitted: scaled to fit and padded with a grey value (fit `centre` or `top-left`), or `stretch`."""
 
     pad: int = 114
+    fit: str = "centre"
     resample: str = "linear"
 
 

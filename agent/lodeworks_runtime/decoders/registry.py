@@ -5,7 +5,11 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from lodeworks_runtime.decoders.detr import DetrDecoder
 from lodeworks_runtime.decoders.lodeworks import LodeworksDecoder
+from lodeworks_runtime.decoders.yolov5 import YoloV5Decoder
+from lodeworks_runtime.decoders.yolov8 import YoloV8Decoder
+from lodeworks_runtime.decoders.yolox import YoloXDecoder
 from lodeworks_runtime.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,4 +35,4 @@ def decoder_names() -> list[str]:
 
 
 def _built_in() -> tuple[Decoder, ...]:
-    return (LodeworksDecoder(),)
+    return (LodeworksDecoder(), YoloV5Decoder(), YoloV8Decoder(), YoloXDecoder(), DetrDecoder())
