@@ -40,7 +40,9 @@ class PostgresServer:
         owner = _owner()
         if owner is not None:
             shutil.chown(self._folder, owner)
-        self._call("initdb", "-D", str(self._data), "-U", "lode", "-A", "trust", "--encoding=UTF8", "--no-sync")
+        # A locale whose order is not that of code points, as on many a server.
+        locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=icu", "--icu-locale=en-US")
+        self._call("initdb", "-D", str(self._data), "-U", "lode", "-A", "trust", "--no-sync", *locale)
         lines = ["listen_addresses = ''", f"unix_socket_directories = '{self._folder}'"]
         lines += [f"{name} = '{value}'" for name, value in (one.split("=") for one in self._settings)]
         with (self._data / "postgresql.auto.conf").open("a") as file:

@@ -1,14 +1,18 @@
 """Bringing a database to the newest schema. alembic is imported only here, and only when migrating."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from lodeworks_controller.errors import ConflictError
 from lodeworks_controller.storage.database import unit
 from lodeworks_controller.storage.database.engine import sqlite_engine
 from lodeworks_controller.storage.database.schema import metadata
+
+T = TypeVar("T")
 
 FOLDER = Path(__file__).parent / "migrations"
 _FILE = re.compile(r"(\d{4})_\w+\.py")
@@ -20,43 +24,68 @@ def newest_revision() -> str:
     return max((match[1] for match in found if match), default="")
 
 
-def current_revision(path: Path) -> str:
+def current_revision(address: Path | str) -> str:
     """Returns the revision of a database; empty for none."""
-    engine = sqlite_engine(path)
-    with engine.connect() as connection:
+
+    def work(connection: Connection) -> str:
         if not inspect(connection).has_table("alembic_version"):
             return ""
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
 
+    return on_database(address, work)
 
-def migrate(path: Path) -> str:
+
+def migrate(address: Path | str) -> str:
     """Brings the database to the newest revision, all or nothing, and returns it. Blocks; harmless to repeat."""
     assert unit is not None, "every table registers on import"
-    engine = sqlite_engine(path)
     wanted = newest_revision()
-    if not wanted:
-        metadata.create_all(engine)
+
+    def work(connection: Connection) -> str:
+        _upgrade(connection, wanted)
+        if connection.dialect.name == "postgresql":
+            from lodeworks_controller.storage.database.postgres_schema import order_by_code_point  # noqa: PLC0415
+
+            order_by_code_point(connection)
         return wanted
+
+    return on_database(address, work, begin="BEGIN IMMEDIATE")
+
+
+def _upgrade(connection: Connection, wanted: str) -> None:
+    if not wanted:
+        metadata.create_all(connection)
+        return
     from alembic import command  # noqa: PLC0415 (half a second that only a migration should cost)
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
+    config.attributes["connection"] = connection
+    command.upgrade(config, wanted)
+
+
+def on_database(address: Path | str, work: Callable[[Connection], T], *, begin: str = "BEGIN") -> T:
+    """Runs work in one transaction on a database, and returns its answer."""
+    if not isinstance(address, Path):
+        # Only who has such a database pays for its driver.
+        from lodeworks_controller.storage.database.postgres_schema import on_postgres  # noqa: PLC0415
+
+        return on_postgres(address, work)
+    engine = sqlite_engine(address)
     with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(begin)
         try:
-            command.upgrade(config, wanted)
+            answer = work(connection)
         except BaseException:
             connection.exec_driver_sql("ROLLBACK")
             raise
         connection.exec_driver_sql("COMMIT")
-    return wanted
+        return answer
 
 
-def check_schema(path: Path) -> None:
+def check_schema(address: Path | str) -> None:
     """Refuses a database that is older or newer than this program."""
-    wanted, found = newest_revision(), current_revision(path)
+    wanted, found = newest_revision(), current_revision(address)
     if found != wanted:
         what = "an older" if found < wanted else "a newer"
         todo = "run `lode-controller migrate`" if found < wanted else "install the newer lodeworks-platform"

@@ -23,6 +23,7 @@ from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.storage.database.connection import Connection, Parameters, Rows
 from lodeworks_controller.storage.database.postgres_address import postgres_engine
 from lodeworks_controller.storage.database.postgres_refusal import refusal
+from lodeworks_controller.storage.database.postgres_schema import order_by_code_point
 from lodeworks_controller.storage.database.schema import metadata
 
 T = TypeVar("T")
@@ -69,6 +70,10 @@ class _Unit:
     def on_commit(self, action: Callable[[], None]) -> None:
         """Runs the action once the unit of work is durable."""
         self.actions.append(action)
+
+    def on_kept(self, action: Callable[[], None]) -> None:
+        """Runs the action once the unit of work is durable: what is not yet committed, no other connection sees."""
+        self.on_commit(action)
 
     async def commit(self) -> None:
         """Makes it durable, and then runs its actions. A caller that goes away does not leave it in doubt."""
@@ -136,25 +141,29 @@ class PostgresDatabase:
         """Creates every table that is missing; migrations do this where a database lives on."""
         async with self._writing.begin() as connection:
             await connection.run_sync(metadata.create_all)
+            await connection.run_sync(order_by_code_point)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[_Unit]:
+    async def write(self, *, brief: bool = False, heartbeat: bool = False) -> AsyncIterator[_Unit]:
         """Opens a unit of work that may write, alone over all controllers; returns once it is durable."""
+        del brief, heartbeat  # of SQLite alone
         self._refuse_nesting()
         # One at a time also here: those that wait for the server's lock would hold the pool's connections.
         async with self._turn, self._writers, self._unit(self._writing, _ALONE) as unit, self._writes(unit):
             yield unit
 
     @asynccontextmanager
-    async def write_beside(self) -> AsyncIterator[_Unit]:
+    async def write_beside(self, *, brief: bool = False) -> AsyncIterator[_Unit]:
         """Opens a unit of work that may write beside others of its kind; returns once it is durable."""
+        del brief
         self._refuse_nesting()
         async with self._writers, self._unit(self._writing, _BESIDE) as unit, self._writes(unit):
             yield unit
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[_Unit]:
+    async def read(self, *, brief: bool = False) -> AsyncIterator[_Unit]:
         """Opens a unit of work that reads one moment's state."""
+        del brief
         async with self._readers, self._unit(self._reading, _READ) as unit:
             yield unit
 
