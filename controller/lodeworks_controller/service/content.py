@@ -1,9 +1,10 @@
 """Content by sha256, and who may see which of it."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,6 +22,9 @@ BATCH_BYTES: Final = 1 << 20
 
 FIND_AT_ONCE: Final = 10_000
 """Digests that one FindMissing may name."""
+
+UPLOAD_KEPT: Final = timedelta(days=7)
+"""How long an upload of a person stays when nothing is made of it; asking for it again begins anew."""
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -70,7 +74,14 @@ class BlobStore(Protocol):
         ...
 
     async def locate(self, digest: str) -> Location:
-        """Returns where a blob lies, or raises NotFoundError BLOB_NOT_FOUND."""
+        """Returns where a blob lies in a file of this machine, or raises NotFoundError BLOB_NOT_FOUND.
+
+        The file may be a copy that the store made for this; it stays for as long as reading it takes.
+        """
+        ...
+
+    async def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        """Returns digest → length of those that are stored."""
         ...
 
     async def put_bytes(self, data: bytes) -> Blob:
@@ -104,16 +115,47 @@ class BlobStore(Protocol):
         """Returns how much of an owner's unfinished write is there; 0 when there is none."""
         ...
 
+    def contents(self) -> AsyncIterator[Sequence[Blob]]:
+        """Yields all that is stored, some at a time; what comes or goes meanwhile may be told or not."""
+        ...
+
+    async def delete(self, digests: Iterable[str]) -> None:
+        """Removes blobs; those that are not there count as removed. For the collector, which alone knows when."""
+        ...
+
+    async def prune_writes(self, *, before: datetime) -> int:
+        """Removes unfinished writes that nobody went on with since a moment; returns how many."""
+        ...
+
 
 class BlobRows(Protocol):
     """Which scopes refer to which blobs, as one transaction sees it.
 
-    A scope is ``project:<id>``, ``task:<id>`` or ``device:<id>``. A blob that no scope refers to is collected after a
-    grace.
+    A scope is ``project:<id>``, ``task:<id>``, ``device:<id>`` or ``log:<task>``. A blob that no scope refers to is
+    collected after a grace.
     """
 
-    async def reference(self, scope: str, digests: Iterable[str]) -> None:
-        """Notes that a scope refers to the blobs; harmless when it does already."""
+    async def reference(self, scope: str, digests: Iterable[str], *, until: datetime | None = None) -> None:
+        """Notes that a scope refers to the blobs, for good or until a moment; never shortens what holds already.
+
+        Raises UnavailableError BLOB_LEAVING for one that is just being removed.
+        """
+        ...
+
+    async def expiring(self, scope: str, digests: Iterable[str], *, before: datetime) -> set[str]:
+        """Returns those that the scope refers to only until a moment before the given one."""
+        ...
+
+    async def record(self, sizes: Mapping[str, int]) -> None:
+        """Notes how long stored blobs are."""
+        ...
+
+    async def marked(self, digests: Iterable[str]) -> set[str]:
+        """Returns those that the collector has marked or is removing."""
+        ...
+
+    async def spare(self, digests: Iterable[str]) -> set[str]:
+        """Takes the collector's mark from blobs, so that their grace begins anew; returns those being removed now."""
         ...
 
     async def referenced(self, scope: str, digests: Iterable[str]) -> set[str]:
@@ -131,6 +173,8 @@ class Scope:
 
     readable: tuple[str, ...]
     writable: str | None
+    kept: timedelta | None = None
+    """How long what is written stays when nothing is made of it; None = as long as the scope."""
 
 
 def project_scope(project_id: str) -> str:
@@ -173,7 +217,7 @@ class ContentService:
             role = await tx.projects.role(found.id, principal.user_id)
         writes = principal.is_administrator or (role is not None and role.covers(ProjectRole.EDITOR))
         own = project_scope(found.id)
-        return Scope(readable=(own,), writable=own if writes else None)
+        return Scope(readable=(own,), writable=own if writes else None, kept=UPLOAD_KEPT)
 
     async def lease_scope(self, worker: AgentIdentity, task_id: str, *, lease_epoch: int) -> Scope:
         """Returns what a worker may touch for a lease it holds: inputs and its project's content; writes its outputs.
@@ -195,18 +239,19 @@ class ContentService:
             raise InvalidError("TOO_MANY", f"ask for at most {FIND_AT_ONCE:,} digests at once", field="digests")
         visible = await self._visible(scope, [check_digest(digest) for digest in digests])
         absent = await self._blobs.find_missing(visible)
+        await self._renew(scope, visible - absent)
         return [digest for digest in dict.fromkeys(digests) if digest not in visible or digest in absent]
 
     async def put(self, scope: Scope, contents: Sequence[tuple[str, bytes]]) -> None:
         """Stores small blobs, all or none, each under the digest that the caller says it has."""
-        owner = _writable(scope)
+        _writable(scope)
         if sum(len(data) for _, data in contents) > BATCH_BYTES:
             raise InvalidError(
                 "BATCH_TOO_LARGE", "a batch holds at most 1 MiB; send the rest in another", field="blobs"
             )
         digests = [check_digest(digest) for digest, _ in contents]
         await self._blobs.put_many([data for _, data in contents], digests=digests)
-        await self._refer(owner, digests)
+        await self._refer(scope, {digest: len(data) for digest, data in contents})
 
     async def write(
         self, scope: Scope, digest: str, *, size_bytes: int, pieces: AsyncIterator[tuple[int, bytes]]
@@ -222,7 +267,7 @@ class ContentService:
             if writing.committed_bytes < size_bytes:
                 return WriteState(writing.committed_bytes, complete=False)
             await writing.commit()
-        await self._refer(owner, [digest])
+        await self._refer(scope, {digest: size_bytes})
         return WriteState(size_bytes, complete=True)
 
     async def write_state(self, scope: Scope, digest: str) -> WriteState:
@@ -235,9 +280,7 @@ class ContentService:
 
     async def size_bytes(self, scope: Scope, digest: str) -> int:
         """Returns the length of a blob of the scope, or raises NotFoundError BLOB_NOT_FOUND."""
-        if not await self._visible(scope, [check_digest(digest)]):
-            raise NotFoundError("BLOB_NOT_FOUND", f"there is no content {digest} in this scope", digest=digest)
-        return (await self._blobs.locate(digest)).size_bytes
+        return (await self._sizes(scope, [digest]))[digest]
 
     async def read(
         self, scope: Scope, digest: str, *, offset: int, limit: int
@@ -259,8 +302,8 @@ class ContentService:
         """
         batch = list[tuple[str, bytes]]()
         total_bytes = 0
-        for digest in digests:
-            size_bytes = await self.size_bytes(scope, digest)
+        sizes = await self._sizes(scope, digests[:FIND_AT_ONCE])
+        for digest, size_bytes in sizes.items():
             if size_bytes > BATCH_BYTES and not batch:
                 raise InvalidError(
                     "BLOB_TOO_LARGE", f"content {digest} is larger than 1 MiB; use Read", field="digests"
@@ -278,9 +321,30 @@ class ContentService:
                 visible |= await tx.blobs.referenced(readable, digests)
         return visible
 
-    async def _refer(self, owner: str, digests: Sequence[str]) -> None:
+    async def _sizes(self, scope: Scope, digests: Sequence[str]) -> dict[str, int]:
+        """Returns digest → length in the order asked for, or raises NotFoundError BLOB_NOT_FOUND."""
+        visible = await self._visible(scope, [check_digest(digest) for digest in digests])
+        sizes = await self._blobs.sizes(visible)
+        for digest in digests:
+            if digest not in sizes:
+                raise NotFoundError("BLOB_NOT_FOUND", f"there is no content {digest} in this scope", digest=digest)
+        return {digest: sizes[digest] for digest in digests}
+
+    async def _refer(self, scope: Scope, sizes: Mapping[str, int]) -> None:
         async with self._store.transaction() as tx:
-            await tx.blobs.reference(owner, digests)
+            until = None if scope.kept is None else tx.now() + scope.kept
+            await tx.blobs.record(sizes)
+            await tx.blobs.reference(_writable(scope), sizes, until=until)
+
+    async def _renew(self, scope: Scope, digests: Collection[str]) -> None:
+        """Lets what the caller was just told to be present stay as long as if it had been sent now."""
+        if scope.kept is None or scope.writable is None or not digests:
+            return
+        async with self._store.snapshot() as tx:
+            soon = await tx.blobs.expiring(scope.writable, digests, before=tx.now() + scope.kept / 2)
+        if soon:
+            async with self._store.transaction() as tx:
+                await tx.blobs.reference(scope.writable, soon, until=tx.now() + scope.kept)
 
 
 def check_digest(digest: str) -> str:

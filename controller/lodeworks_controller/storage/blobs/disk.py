@@ -9,7 +9,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +78,23 @@ class DiskBlobStore:
             raise _not_found(digest) from error
         return Location(path, 0, size_bytes)
 
+    async def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        """Returns digest → length of those that are stored."""
+        return await asyncio.to_thread(self._sizes, list(digests))
+
+    async def contents(self) -> AsyncIterator[Sequence[Blob]]:
+        """Yields all that is stored, a folder at a time."""
+        for number in range(256):
+            yield await asyncio.to_thread(_listed, self._content / f"{number:02x}")
+
+    async def delete(self, digests: Iterable[str]) -> None:
+        """Removes blobs."""
+        await asyncio.to_thread(lambda: [self._path(digest).unlink(missing_ok=True) for digest in digests])
+
+    async def prune_writes(self, *, before: datetime) -> int:
+        """Removes unfinished writes that nobody went on with since a moment."""
+        return await asyncio.to_thread(self._prune_writes, before.timestamp())
+
     async def put_bytes(self, data: bytes) -> Blob:
         """Stores bytes."""
         return (await self.put_many([data]))[0]
@@ -124,6 +142,19 @@ class DiskBlobStore:
             return (await asyncio.to_thread(path.stat)).st_size
         except FileNotFoundError:
             return 0
+
+    def _sizes(self, digests: Sequence[str]) -> dict[str, int]:
+        found = dict[str, int]()
+        for digest in digests:
+            with suppress(FileNotFoundError):
+                found[digest] = self._path(digest).stat().st_size
+        return found
+
+    def _prune_writes(self, before: float) -> int:
+        old = [part for part in self._writes.iterdir() if part not in self._writing and part.stat().st_mtime < before]
+        for part in old:
+            part.unlink(missing_ok=True)
+        return len(old)
 
     def _put_many(self, contents: Sequence[bytes], digests: Sequence[str] | None) -> list[Blob]:
         blobs = [Blob(hashlib.sha256(data).hexdigest(), len(data)) for data in contents]
@@ -220,6 +251,11 @@ def _write(path: Path, data: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
+
+
+def _listed(folder: Path) -> list[Blob]:
+    with os.scandir(folder) as entries:
+        return [Blob(entry.name, entry.stat().st_size) for entry in entries]
 
 
 def _not_found(digest: str) -> NotFoundError:

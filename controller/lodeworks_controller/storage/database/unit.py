@@ -12,6 +12,7 @@ from lodeworks_controller.storage.database.agent import SqlAgentRows
 from lodeworks_controller.storage.database.algorithm import SqlAlgorithmRows
 from lodeworks_controller.storage.database.audit import SqlAuditRows
 from lodeworks_controller.storage.database.blob import SqlBlobRows
+from lodeworks_controller.storage.database.collection import SqlCollectionRows
 from lodeworks_controller.storage.database.catalogue import SqlCatalogueRows, SqlLineageRows
 from lodeworks_controller.storage.database.connection import Connection, Database
 from lodeworks_controller.storage.database.dataset import SqlDatasetRows
