@@ -96,16 +96,20 @@ class Connection(Protocol):
         """Runs the action once the unit of work is durable."""
         ...
 
+    def on_kept(self, action: Callable[[], None]) -> None:
+        """Runs the action once the unit of work is done: before its commit where who wakes by it can share that."""
+        ...
+
 
 class Database(Protocol):
     """What a store stands on."""
 
-    def write(self) -> AbstractAsyncContextManager[Connection]:
-        """Opens a unit of work that may write; returns once it is durable."""
+    def write(self, *, brief: bool = False, heartbeat: bool = False) -> AbstractAsyncContextManager[Connection]:
+        """Opens a unit of work that may write; returns once it is durable. See `Store.transaction`."""
         ...
 
-    def read(self) -> AbstractAsyncContextManager[Connection]:
-        """Opens a unit of work that reads one moment's state."""
+    def read(self, *, brief: bool = False) -> AbstractAsyncContextManager[Connection]:
+        """Opens a unit of work that reads one moment's state. See `Store.snapshot`."""
         ...
 
     async def create_schema(self) -> None:

@@ -4,149 +4,49 @@ Reads followed by writes in a deferred transaction fail as "database is locked",
 connections is slow under contention. So there is one writing connection, its transactions stand in a queue, and those
 that queue up while one works share a single COMMIT (one fsync): each has its own savepoint, none returns before the
 shared commit is durable.
+
+A statement of an ordinary unit of work is one trip to the connection's thread. The trip costs several times what a
+keyed read or write costs, so the statements of a *brief* unit run where they are asked for; only its commit goes to the
+thread. What a unit calls by ``on_kept`` runs before that commit: who wakes by it and writes in turn shares its fsync.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Executable, create_engine, event
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy import Executable
 
-from lodeworks_controller.errors import ExhaustedError, UnavailableError
+from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.storage.database.connection import Connection, Parameters, Rows
 from lodeworks_controller.storage.database.schema import metadata
+from lodeworks_controller.storage.database.sqlite_session import Session, sqlite_engine
 
 T = TypeVar("T")
 
 _GROUP_MEMBERS = 64
 _GROUP_S = 0.005
-_BUSY_MS = 5_000
-
-
-def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
-    """Returns an engine whose connections are in autocommit: BEGIN and COMMIT are sent by us alone."""
-    engine = create_engine(
-        f"sqlite+pysqlite:///{path}",
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
-        connect_args={"check_same_thread": False, "timeout": _BUSY_MS / 1000},
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-        cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
-            cursor.execute(f"PRAGMA {pragma}")
-        if read_only:
-            cursor.execute("PRAGMA query_only = ON")
-        cursor.close()
-
-    return engine
-
-
-class _Session:
-    """One connection and the only thread that touches it."""
-
-    def __init__(self, engine: Engine, *, name: str, begin: str) -> None:
-        self._engine = engine
-        self._begin = begin
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._connection: SqlConnection | None = None
-        self._open = False
-        self._members = 0
-        self._member: object | None = None
-
-    async def call(self, work: Callable[[], T]) -> T:
-        """Runs work in the thread; work begun is not interrupted by a cancellation."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    async def connect(self) -> None:
-        """Opens the connection."""
-
-        def work() -> None:
-            self._connection = self._engine.connect()
-
-        await self.call(work)
-
-    async def close(self) -> None:
-        """Closes the connection and ends the thread."""
-
-        def work() -> None:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            self._engine.dispose()
-
-        await self.call(work)
-        self._thread.shutdown(wait=True)
-
-    def execute(self, member: object, work: Callable[[SqlConnection], T]) -> T:
-        """Runs work for one member of the group, opening the transaction or the member's savepoint first."""
-        connection = self._connection
-        assert connection is not None
-        try:
-            if self._member is not member:
-                self._enter(connection, member)
-            if not _in_transaction(connection):
-                raise UnavailableError("DATABASE", "the database gave up the transaction; try again")
-            return work(connection)
-        except OperationalError as error:
-            if "disk is full" in str(error.orig):
-                raise ExhaustedError("DISK_FULL", "the controller's disk is full; make room and repeat") from error
-            raise
-
-    def _enter(self, connection: SqlConnection, member: object) -> None:
-        if not self._open:
-            connection.exec_driver_sql(self._begin)
-            self._open = True
-        if self._members:
-            connection.exec_driver_sql("SAVEPOINT member")
-        self._members += 1
-        self._member = member
-
-    def undo(self, member: object) -> None:
-        """Takes back what the member did; the members before it keep theirs."""
-        connection = self._connection
-        if connection is None or self._member is not member or not _in_transaction(connection):
-            return
-        self._member = None
-        self._members -= 1
-        if self._members:
-            connection.exec_driver_sql("ROLLBACK TO member")
-            connection.exec_driver_sql("RELEASE member")
-        else:
-            connection.exec_driver_sql("ROLLBACK")
-            self._open = False
-
-    def end(self, statement: str) -> None:
-        """Ends the transaction by COMMIT or ROLLBACK, if one is open."""
-        connection = self._connection
-        opened, self._open, self._members, self._member = self._open, False, 0, None
-        if connection is not None and opened:
-            connection.exec_driver_sql(statement)
-
-
-def _in_transaction(connection: SqlConnection) -> bool:
-    raw = connection.connection.dbapi_connection
-    return isinstance(raw, sqlite3.Connection) and raw.in_transaction
+_NEAR_READERS = 2
+_FOLLOW_UP_TURNS = 6
+"""How many turns of the event loop the commit waits for work that an ``on_kept`` has woken."""
 
 
 class _Unit:
     """One unit of work on a session."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: Session, *, brief: bool = False, heartbeat: bool = False) -> None:
         self._session = session
+        self._brief = brief
+        self.heartbeat = heartbeat
         self.actions: list[Callable[[], None]] = []
+        self.hints: list[Callable[[], None]] = []
 
     async def run(self, work: Callable[[SqlConnection], T]) -> T:
-        """Runs several statements in one trip to the connection's thread."""
+        """Runs several statements in one trip to the connection's thread; a brief unit needs no trip."""
+        if self._brief:
+            return self._session.execute(self, work)
         return await self._session.call(lambda: self._session.execute(self, work))
 
     async def execute(self, statement: Executable, parameters: Parameters | None = None) -> Rows:
@@ -156,6 +56,10 @@ class _Unit:
     def on_commit(self, action: Callable[[], None]) -> None:
         """Runs the action once the unit of work is durable."""
         self.actions.append(action)
+
+    def on_kept(self, action: Callable[[], None]) -> None:
+        """Runs the action once the unit of work is done, just before the commit that it shares."""
+        self.hints.append(action)
 
 
 class _Ticket:
@@ -173,24 +77,32 @@ class _Ticket:
 class Database:
     """One SQLite file."""
 
-    def __init__(self, path: Path, *, readers: int = 4) -> None:
+    def __init__(self, path: Path, *, readers: int = 4, synchronous: str = "FULL") -> None:
         self._path = path
-        self._writer = _Session(sqlite_engine(path), name="database-writer", begin="BEGIN IMMEDIATE")
+        self._synchronous = synchronous
+        self._writer = Session(sqlite_engine(path), name="database-writer", begin="BEGIN IMMEDIATE")
         self._readers = [
-            _Session(sqlite_engine(path, read_only=True), name=f"database-reader-{number}", begin="BEGIN")
+            Session(sqlite_engine(path, read_only=True), name=f"database-reader-{number}", begin="BEGIN")
             for number in range(readers)
         ]
-        self._idle: asyncio.Queue[_Session] = asyncio.Queue()
+        self._near = [
+            Session(sqlite_engine(path, read_only=True), name=f"database-near-{number}", begin="BEGIN")
+            for number in range(_NEAR_READERS)
+        ]
+        self._all = [self._writer, *self._readers, *self._near]
+        self._idle: asyncio.Queue[Session] = asyncio.Queue()
         self._queue: asyncio.Queue[_Ticket | None] = asyncio.Queue()
+        self._waiting: _Ticket | None = None
         self._current: _Ticket | None = None
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
 
     async def open(self) -> "Database":
         """Opens the connections and starts the writer."""
-        await self._writer.connect()
+        for session in self._all:
+            await session.connect()
+        self._writer.relax(self._synchronous)
         for reader in self._readers:
-            await reader.connect()
             self._idle.put_nowait(reader)
         self._loop = asyncio.create_task(self._write_forever(), name="database-writer")
         return self
@@ -201,7 +113,7 @@ class Database:
             self._closing = True
             self._queue.put_nowait(None)
             await asyncio.wait([self._loop])
-        for session in (self._writer, *self._readers):
+        for session in self._all:
             await session.close()
 
     async def create_schema(self) -> None:
@@ -215,15 +127,20 @@ class Database:
         await self._writer.call(work)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Connection]:
-        """Opens a unit of work that may write; returns once it is durable."""
+    async def write(self, *, brief: bool = False, heartbeat: bool = False) -> AsyncIterator[Connection]:
+        """Opens a unit of work that may write; returns once it is durable.
+
+        Args:
+            brief: Its statements touch few rows by key, and run in the caller's thread.
+            heartbeat: It holds nothing that would be missed after a power cut; shares no commit with what would.
+        """
         task = asyncio.current_task()
         current = self._current
         if current is not None and current.task is task and not current.ended.done():
             raise RuntimeError("a unit of work was opened inside another: the second would wait for the first for ever")
         if self._closing or self._loop is None:
             raise UnavailableError("SHUTTING_DOWN", "the controller is stopping; try again")
-        unit = _Unit(self._writer)
+        unit = _Unit(self._writer, brief=brief, heartbeat=heartbeat)
         ticket = _Ticket(unit, task)
         self._queue.put_nowait(ticket)
         kept = False
@@ -238,8 +155,16 @@ class Database:
         await asyncio.shield(ticket.durable)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Connection]:
-        """Opens a unit of work that reads one moment's state, beside the writer."""
+    async def read(self, *, brief: bool = False) -> AsyncIterator[Connection]:
+        """Opens a unit of work that reads one moment's state, beside the writer; a brief one in the caller's thread."""
+        if brief and self._near:
+            session = self._near.pop()
+            try:
+                yield _Unit(session, brief=True)
+            finally:
+                session.end("ROLLBACK")
+                self._near.append(session)
+            return
         session = await self._idle.get()
         try:
             yield _Unit(session)
@@ -248,32 +173,62 @@ class Database:
             ending.add_done_callback(lambda _: self._idle.put_nowait(session))
 
     async def _write_forever(self) -> None:
-        while (ticket := await self._queue.get()) is not None:
+        while (ticket := await self._next()) is not None:
             await self._write_group(ticket)
 
+    async def _next(self) -> _Ticket | None:
+        if self._waiting is not None:
+            ticket, self._waiting = self._waiting, None
+            return ticket
+        return await self._queue.get()
+
     async def _write_group(self, first: _Ticket) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _GROUP_S
         kept: list[_Ticket] = []
-        ticket: _Ticket | None = first
-        while ticket is not None:
-            if await self._serve(ticket):
-                kept.append(ticket)
-            if self._queue.empty() or len(kept) >= _GROUP_MEMBERS or loop.time() > deadline:
-                break
-            ticket = self._queue.get_nowait()
-        if ticket is None:
-            self._queue.put_nowait(None)  # the end of the queue, for the loop to see
+        heartbeat = first.unit.heartbeat
+        if heartbeat:
+            self._writer.relax("NORMAL")
         try:
+            await self._gather(first, kept)
             await self._writer.call(lambda: self._writer.end("COMMIT"))
         except Exception as error:  # noqa: BLE001 (each member gets it)
+            await self._writer.call(self._writer.give_up)
             for member in kept:
                 _settle(member, error)
             return
+        finally:
+            if heartbeat:
+                self._writer.relax(self._synchronous)
         for member in kept:
             for action in member.unit.actions:
                 action()
             _settle(member, None)
+
+    async def _gather(self, first: _Ticket, kept: list[_Ticket]) -> None:
+        """Lets the first member work, and those that came meanwhile; adds who wants to be committed to `kept`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _GROUP_S
+        ticket: _Ticket | None = first
+        while ticket is not None:
+            if await self._serve(ticket):
+                kept.append(ticket)
+                for hint in ticket.unit.hints:
+                    hint()
+                if ticket.unit.hints:
+                    await self._let_follow()
+            if self._queue.empty() or len(kept) >= _GROUP_MEMBERS or loop.time() > deadline:
+                return
+            ticket = self._queue.get_nowait()
+            if ticket is not None and ticket.unit.heartbeat is not first.unit.heartbeat:
+                self._waiting = ticket  # begins the next group, whose commit is another
+                return
+        self._queue.put_nowait(None)  # the end of the queue, for the loop to see
+
+    async def _let_follow(self) -> None:
+        """Gives those who were woken the turns that they need to stand in the queue."""
+        for _ in range(_FOLLOW_UP_TURNS):
+            if not self._queue.empty():
+                return
+            await asyncio.sleep(0)
 
     async def _serve(self, ticket: _Ticket) -> bool:
         """Lets one member work; says whether it wants to be committed."""

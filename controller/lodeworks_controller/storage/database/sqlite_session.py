@@ -1,0 +1,136 @@
+"""One SQLite connection: how it is opened, and whose work stands in its transaction."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from lodeworks_controller.errors import ExhaustedError, UnavailableError
+
+T = TypeVar("T")
+
+_BUSY_MS = 5_000
+
+
+def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
+    """Returns an engine whose connections are in autocommit: BEGIN and COMMIT are sent by us alone."""
+    engine = create_engine(
+        f"sqlite+pysqlite:///{path}",
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"check_same_thread": False, "timeout": _BUSY_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        if read_only:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    return engine
+
+
+class Session:
+    """One connection. Its own thread runs what is asked of it, or its owner does; never both at once."""
+
+    def __init__(self, engine: Engine, *, name: str, begin: str) -> None:
+        self._engine = engine
+        self._begin = begin
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._connection: SqlConnection | None = None
+        self._raw: sqlite3.Connection | None = None
+        self._open = False
+        self._members = 0
+        self._member: object | None = None
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Runs work in the thread; work begun is not interrupted by a cancellation."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def connect(self) -> None:
+        """Opens the connection."""
+
+        def work() -> None:
+            self._connection = self._engine.connect()
+            raw = self._connection.connection.dbapi_connection
+            assert isinstance(raw, sqlite3.Connection)
+            self._raw = raw
+
+        await self.call(work)
+
+    async def close(self) -> None:
+        """Closes the connection and ends the thread."""
+
+        def work() -> None:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = self._raw = None
+            self._engine.dispose()
+
+        await self.call(work)
+        self._thread.shutdown(wait=True)
+
+    def execute(self, member: object, work: Callable[[SqlConnection], T]) -> T:
+        """Runs work for one member of the group, opening the transaction or the member's savepoint first."""
+        connection, raw = self._connection, self._raw
+        assert connection is not None
+        assert raw is not None
+        try:
+            if self._member is not member:
+                self._enter(raw, member)
+            if not raw.in_transaction:
+                raise UnavailableError("DATABASE", "the database gave up the transaction; try again")
+            return work(connection)
+        except (OperationalError, sqlite3.OperationalError) as error:
+            if "disk is full" in str(error):
+                raise ExhaustedError("DISK_FULL", "the controller's disk is full; make room and repeat") from error
+            raise
+
+    def _enter(self, raw: sqlite3.Connection, member: object) -> None:
+        if not self._open:
+            raw.execute(self._begin)
+            self._open = True
+        if self._members:
+            raw.execute("SAVEPOINT member")
+        self._members += 1
+        self._member = member
+
+    def undo(self, member: object) -> None:
+        """Takes back what the member did; the members before it keep theirs."""
+        raw = self._raw
+        if raw is None or self._member is not member or not raw.in_transaction:
+            return
+        self._member = None
+        self._members -= 1
+        if self._members:
+            raw.execute("ROLLBACK TO member")
+            raw.execute("RELEASE member")
+        else:
+            raw.execute("ROLLBACK")
+            self._open = False
+
+    def end(self, statement: str) -> None:
+        """Ends the transaction by COMMIT or ROLLBACK, if one is open."""
+        opened, self._open, self._members, self._member = self._open, False, 0, None
+        if self._raw is not None and opened:
+            self._raw.execute(statement)
+
+    def give_up(self) -> None:
+        """Takes back a transaction that a failed COMMIT left open."""
+        if self._raw is not None and self._raw.in_transaction:
+            self._raw.execute("ROLLBACK")
+
+    def relax(self, synchronous: str) -> None:
+        """Chooses how durable the commits that follow are; outside of a transaction only."""
+        if self._raw is not None:
+            self._raw.execute(f"PRAGMA synchronous = {synchronous}")
