@@ -2,7 +2,7 @@
 
 What others call:
 
-    probe_picture(data, max_pixels=...) -> PictureHeader(extension, width, height, orientation, channels)
+    probe_picture(data, max_pixels=...) -> PictureHeader(extension, width, height, orientation, channels, bits, several)
 
 width and height are those of the stored pixels; `header.upright_size` swaps them where the orientation says so.
 A file that ends too early is told apart from one that is no picture.
@@ -24,18 +24,20 @@ _FRAME_MARKERS = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA
 _PREFIX, _START_OF_SCAN, _END, _APP1 = 0xFF, 0xDA, 0xD9, 0xE1
 _BARE_MARKERS = frozenset((0x01, 0xD8, *range(0xD0, 0xD8)))
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
-_VP8X_ALPHA = 0x10
+_VP8X_ALPHA, _VP8X_ANIMATION = 0x10, 0x02
 
 
 @dataclass(frozen=True, slots=True)
 class PictureHeader:
-    """Format, stored size, EXIF orientation (1 to 8) and channels of a picture."""
+    """Format, stored size, EXIF orientation (1 to 8), channels, bits of a channel; whether other pictures follow."""
 
     extension: str
     width: int
     height: int
     orientation: int = 1
     channels: int = 3
+    bits: int = 8
+    several: bool = False
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -73,18 +75,17 @@ def _probe(data: bytes) -> PictureHeader:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data)
     if data.startswith((b"II*\0", b"MM\0*")):
-        width, height, orientation, channels = probe_tiff(data)
-        return PictureHeader("tiff", width, height, orientation, channels)
+        return PictureHeader("tiff", *probe_tiff(data))
     if _JPEG.startswith(data[:3]) or _PNG.startswith(data[:8]):
         raise FormatError("TRUNCATED", "the picture ends within its header")
     raise FormatError("WRONG_FORMAT", "the file is no jpg, png, bmp, webp or tiff picture")
 
 
 def _jpeg(data: bytes) -> PictureHeader:
-    orientation, frame, position = 1, None, 0
+    orientation, frame, position, bits = 1, None, 0, 8
     for marker, position, length in _segments(data):
         if marker in _FRAME_MARKERS:
-            height, width, channels = struct.unpack_from(">HHB", data, position + 3)
+            bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 2)
             frame = (width, height, channels)
         elif marker == _APP1 and data[position + 2 : position + 8] == b"Exif\0\0":
             orientation = exif_orientation(data[position + 8 : position + length])
@@ -93,7 +94,7 @@ def _jpeg(data: bytes) -> PictureHeader:
         raise FormatError("TRUNCATED", "the JPEG ends before its end marker")
     if frame is None:
         raise FormatError("UNREADABLE_PICTURE", "the JPEG has no frame")
-    return PictureHeader("jpg", frame[0], frame[1], orientation, frame[2])
+    return PictureHeader("jpg", frame[0], frame[1], orientation, frame[2], bits)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -116,10 +117,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _png(data: bytes) -> PictureHeader:
-    width, height, _depth, colour = struct.unpack_from(">IIBB", data, 16)
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
     if data[12:16] != b"IHDR" or colour not in _PNG_CHANNELS:
         raise FormatError("UNREADABLE_PICTURE", "the PNG has no valid header")
-    position, orientation = 8, 1
+    position, orientation, several = 8, 1, False
     while True:
         if position + 12 > len(data):
             raise FormatError("TRUNCATED", "the PNG ends before its end chunk")
@@ -128,8 +129,9 @@ def _png(data: bytes) -> PictureHeader:
             break
         if kind == b"eXIf":
             orientation = exif_orientation(data[position + 8 : position + 8 + length])
+        several = several or kind == b"acTL"
         position += 12 + length
-    return PictureHeader("png", width, height, orientation, _PNG_CHANNELS[colour])
+    return PictureHeader("png", width, height, orientation, _PNG_CHANNELS[colour], max(bits, 8), several)
 
 
 def _bmp(data: bytes) -> PictureHeader:
@@ -154,7 +156,8 @@ def _webp(data: bytes) -> PictureHeader:
         flags, wide, high = data[20], data[24:27], data[27:30]
         width, height = int.from_bytes(wide, "little") + 1, int.from_bytes(high, "little") + 1
         channels = 4 if flags & _VP8X_ALPHA else 3
-        return PictureHeader("webp", width, height, _webp_orientation(data), channels)
+        several = bool(flags & _VP8X_ANIMATION)
+        return PictureHeader("webp", width, height, _webp_orientation(data), channels, several=several)
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         channels = 4 if bits >> 28 & 1 else 3

@@ -18,6 +18,8 @@ from lodeworks_formats.manifest import canonical_json
 
 # Inputs.
 SOURCE = "source"
+KNOWN = "known"
+"""A view whose pictures an import of annotations is for; their bytes do not go along."""
 OPTIONS = "options"
 VIEW = "view"
 CANDIDATE = "candidate"
@@ -84,7 +86,9 @@ def _checked(key: str, value: Any, kind: Any) -> Any:
             return None
         return _checked(key, value, next(arm for arm in inner if arm is not type(None)))
     if origin is tuple and isinstance(value, list):
-        return tuple(_checked(key, item, inner[0]) for item in value)
+        kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
+        if len(kinds) == len(value):
+            return tuple(_checked(key, item, one) for item, one in zip(value, kinds, strict=True))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
@@ -99,14 +103,26 @@ class IngestOptions(Options):
 
     Attributes:
         format: auto, voc, coco or yolo.
+        class_names: What the numbers of YOLO labels mean, in order; () where a file of the source says it.
+        class_map: Pairs of a class name in the source and the name to use; "" leaves its boxes out.
+        source_name: What the person called the source, for messages.
+        url: Address of the source, in place of the role `source`.
+        path: Path of the source on the worker's machine, in place of the role `source`.
         max_pixels: Pictures of more pixels are refused as bombs.
-        max_file_bytes: Files that unpack to more are refused.
+        max_picture_bytes: Pictures of more bytes are rejected without being read.
+        max_file_bytes: Other files that unpack to more are rejected without being read.
         max_total_bytes: A source that unpacks to more is refused.
         decode: Decodes each picture whole instead of trusting header and ending; 4 times slower.
     """
 
     format: str = "auto"
+    class_names: tuple[str, ...] = ()
+    class_map: tuple[tuple[str, str], ...] = ()
+    source_name: str = ""
+    url: str = ""
+    path: str = ""
     max_pixels: int = 200_000_000
+    max_picture_bytes: int = 256 << 20
     max_file_bytes: int = 1 << 30
     max_total_bytes: int = 1 << 42
     decode: bool = False

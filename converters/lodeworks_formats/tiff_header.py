@@ -5,19 +5,21 @@ from typing import NamedTuple
 
 from lodeworks_formats.errors import FormatError
 
-_WIDTH, _HEIGHT, _ORIENTATION, _SAMPLES = 256, 257, 274, 277
+_WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLES = 256, 257, 258, 274, 277
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _FORMS = {1: "B", 3: "H", 4: "I"}
 _MOST_ENTRIES, _MOST_VALUES = 512, 1 << 20
 
 
 class TiffHeader(NamedTuple):
-    """Stored size, EXIF orientation and channels of the first page."""
+    """Stored size, EXIF orientation, channels and bits of the first page; whether others follow."""
 
     width: int
     height: int
     orientation: int
     channels: int
+    bits: int = 8
+    several: bool = False
 
 
 def probe_tiff(data: bytes) -> TiffHeader:
@@ -52,4 +54,6 @@ def probe_tiff(data: bytes) -> TiffHeader:
         values[_HEIGHT][0],
         orientation if 1 <= orientation <= 8 else 1,  # noqa: PLR2004 — what EXIF defines
         min(max(values.get(_SAMPLES, (1,))[0], 1), 4),
+        max(values.get(_BITS, (1,))[0], 8),
+        any(data[start + 2 + count * 12 : start + 6 + count * 12]),
     )

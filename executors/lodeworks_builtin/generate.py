@@ -33,7 +33,7 @@ def run(task: Task) -> None:
             exchange=task.output(task_inputs.EXCHANGE),
             blobs=task.output(task_inputs.BLOBS),
             options=IngestOptions(),
-            progress=lambda share: task.progress(_DRAWING_SHARE + share * (1 - _DRAWING_SHARE)),
+            progress=lambda share, line: task.progress(_DRAWING_SHARE + share * (1 - _DRAWING_SHARE), line),
         )
     except FormatError as error:
         raise ExecutorError(f"{error.reason}: {error}", code=ErrorCode.CONFIG) from error

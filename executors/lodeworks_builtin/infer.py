@@ -18,7 +18,8 @@ from lodeworks_formats.errors import FormatError
 from lodeworks_formats.segments import pictures_metadata, read_pictures, write_pictures
 
 from lodeworks_builtin.model_source import ModelSource, find_model
-from lodeworks_builtin.picture_stream import Pace, PictureStream, Seen
+from lodeworks_builtin.pace import Pace
+from lodeworks_builtin.picture_stream import PictureStream, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

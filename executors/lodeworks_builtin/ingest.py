@@ -13,9 +13,10 @@ from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.blobs import BlobFolder
 from lodeworks_builtin.ingesting.formats import truth_reader
-from lodeworks_builtin.ingesting.importer import Importer, Progress
+from lodeworks_builtin.ingesting.importer import Importer
 from lodeworks_builtin.ingesting.report import IngestReport
 from lodeworks_builtin.ingesting.source import opened_source
+from lodeworks_builtin.pace import Progress
 
 
 def run(task: Task) -> None:
@@ -54,10 +55,9 @@ def ingest(source: Path, *, exchange: Path, blobs: Path, options: IngestOptions,
     """
     with opened_source(source, options=options, work_folder=exchange.parent) as opened:
         report = IngestReport("")
-        reader = truth_reader(opened, format_name=options.format, report=report)
+        reader = truth_reader(opened, options=options, report=report)
         if not reader.layout.candidates:
             raise FormatError("EMPTY_SOURCE", "there is no picture in it; put them into a folder images/", source.name)
-        report.format, report.seen = reader.format_name, sorted(reader.layout.folders)
         importer = Importer(opened, reader, blobs=BlobFolder(blobs), options=options, report=report)
         importer.report_strays()
         part = exchange.with_name(exchange.name + ".part")

@@ -18,7 +18,8 @@ from lodeworks_formats.segments import pictures_metadata, read_pictures, write_s
 from lodeworks_builtin.infer import load_algorithms
 from lodeworks_builtin.mining import Look, find_strategy
 from lodeworks_builtin.model_source import find_model
-from lodeworks_builtin.picture_stream import Pace, PictureStream
+from lodeworks_builtin.pace import Pace
+from lodeworks_builtin.picture_stream import PictureStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -40,7 +40,7 @@ async def import_file(world, archive, project, to, *, unknown="add"):
     blobs.mkdir(parents=True)
     exchange = folder / "exchange"
     report = await asyncio.to_thread(
-        ingest, archive, exchange=exchange, blobs=blobs, options=IngestOptions(), progress=lambda _: None
+        ingest, archive, exchange=exchange, blobs=blobs, options=IngestOptions(), progress=lambda *_: None
     )
     stored = [await world.blobs.put_file(path) for path in sorted(blobs.rglob("*")) if path.is_file()]
     left = await world.blobs.put_file(exchange)
@@ -57,7 +57,7 @@ async def import_file(world, archive, project, to, *, unknown="add"):
 async def test_made_pictures_come_in_and_go_out_again_the_same(world, tmp_path):
     archive = tmp_path / "made.zip"
     await asyncio.to_thread(
-        write_made_archive, archive, GenerateOptions(pictures=12, rejects=2, archive=True), progress=lambda _: None
+        write_made_archive, archive, GenerateOptions(pictures=12, rejects=2, archive=True), progress=lambda *_: None
     )
     await world.project("made", classes=())
     await import_file(world, archive, "made", "first")
@@ -72,7 +72,7 @@ async def test_made_pictures_come_in_and_go_out_again_the_same(world, tmp_path):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(await world.blobs.read(picture.upright_digest))
     await asyncio.to_thread(
-        export, location.path, assets=assets, archive=out, options=ExportOptions(), progress=lambda _: None
+        export, location.path, assets=assets, archive=out, options=ExportOptions(), progress=lambda *_: None
     )
     await import_file(world, out, "made", "second", unknown="stop")
 

@@ -1,7 +1,6 @@
 """COCO detection JSON: for users (fractions, original names) and for executors (integers, 0-based ids, hash names)."""
 
 import json
-import math
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from lodeworks_formats.pictures import Picture
 INPUT, USER = "input", "user"
 
 _MOST_TURNED = 1e4
+_FARTHEST = 1e9
 
 
 @dataclass(slots=True)
@@ -30,10 +30,21 @@ class CocoImage:
 
 @dataclass(frozen=True, slots=True)
 class CocoFile:
-    """One COCO file: the classes by ascending id, and the images by their name as written."""
+    """One COCO file.
+
+    Attributes:
+        class_names: By ascending id.
+        images: By their name as written.
+        strays: Annotations of images that the file does not list.
+        doubles: Images that share an id or a name with an earlier one, which counts: reason, message.
+        split: The part that `info` names, "" for none; None where it is silent. Our own files say it.
+    """
 
     class_names: tuple[str, ...]
     images: dict[str, CocoImage]
+    strays: tuple[BoxProblem, ...] = ()
+    doubles: tuple[tuple[str, str], ...] = ()
+    split: str | None = None
 
 
 def parse_coco(data: bytes, *, file: str = "") -> CocoFile:
@@ -44,46 +55,83 @@ def parse_coco(data: bytes, *, file: str = "") -> CocoFile:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         raise FormatError("BAD_COCO", "this is no JSON", file, line) from error
     try:
-        names = {item["id"]: str(item["name"]).strip() for item in raw["categories"]}
-        images = {item["id"]: _image(item) for item in raw["images"]}
-        annotations = raw.get("annotations") or []
-        for item in annotations:
-            image = images.get(item["image_id"])
-            if image is None:
-                raise FormatError(
-                    "BAD_COCO", f"an annotation names image {item['image_id']!r}, which is not there", file
-                )
-            found = _box(item, names)
-            if isinstance(found, Box):
-                image.boxes.append(found)
-            else:
-                image.problems.append(found)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        names = _categories(raw["categories"], file=file)
+        images, doubles = _images(raw["images"])
+        strays = _annotate(images, raw.get("annotations") or [], names)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise FormatError("BAD_COCO", f"a key is missing or of the wrong type ({error})", file) from error
-    by_name = {image.file_name: image for image in images.values()}
-    if len(by_name) != len(raw["images"]):
-        raise FormatError("BAD_COCO", "two images share an id or a file_name", file)
-    return CocoFile(tuple(name for _, name in sorted(names.items())), by_name)
+    by_name = {image.file_name: image for image in images.values() if image is not None}
+    ordered = sorted(names.items(), key=lambda item: (str(type(item[0])), item[0]))
+    class_names = tuple(name for _, name in ordered)
+    info = raw.get("info")
+    split = info.get("split") if isinstance(info, dict) else None
+    return CocoFile(class_names, by_name, tuple(strays), tuple(doubles), split if isinstance(split, str) else None)
 
 
-def _image(item: Any) -> CocoImage:
-    return CocoImage(str(item["file_name"]), int(item.get("width") or 0), int(item.get("height") or 0))
+def _categories(raw: Any, *, file: str) -> dict[Any, str]:
+    names: dict[Any, str] = {}
+    for item in raw:
+        name = str(item["name"]).strip()
+        if names.setdefault(item["id"], name) != name:
+            message = f"category {item['id']!r} is both {names[item['id']]!r} and {name!r}; give each class an id"
+            raise FormatError("BAD_COCO", message, file)
+    return names
+
+
+def _images(raw: Any) -> tuple[dict[Any, CocoImage | None], list[tuple[str, str]]]:
+    """Returns the images by id, None for one whose name another has, and what is there twice."""
+    images: dict[Any, CocoImage | None] = {}
+    taken: set[str] = set()
+    doubles = []
+    for item in raw:
+        name = str(item["file_name"])
+        if item["id"] in images:
+            doubles.append(("DUPLICATE_ID", f"image {name!r} has the id {item['id']!r} of another one"))
+        elif name in taken:
+            doubles.append(("DUPLICATE_NAME", f"image {item['id']!r} has the name {name!r} of another one"))
+            images[item["id"]] = None
+        else:
+            taken.add(name)
+            images[item["id"]] = CocoImage(name, int(item.get("width") or 0), int(item.get("height") or 0))
+    return images, doubles
+
+
+def _annotate(images: dict[Any, CocoImage | None], raw: Any, names: dict[Any, str]) -> list[BoxProblem]:
+    strays = []
+    for item in raw:
+        image = images.get(item["image_id"])
+        if image is None:
+            message = f"{_called(item)} names image {item['image_id']!r}, which is not there"
+            if item["image_id"] in images:
+                message = f"{_called(item)} belongs to image {item['image_id']!r}, whose name is there twice"
+            name = names.get(item.get("category_id"), "")
+            strays.append(BoxProblem("ANNOTATION_WITHOUT_IMAGE", message, name[:MAX_CLASS_NAME]))
+            continue
+        found = _box(item, names)
+        if isinstance(found, Box):
+            image.boxes.append(found)
+        else:
+            image.problems.append(found)
+    return strays
+
+
+def _called(item: Any) -> str:
+    return f"annotation {item['id']!r}" if "id" in item else "an annotation"
 
 
 def _box(item: Any, names: dict[Any, str]) -> Box | BoxProblem:
-    name = names.get(item.get("category_id"), "")
-    try:
-        x, y, w, h = edges = tuple(map(float, item["bbox"]))
-    except (KeyError, TypeError, ValueError):
-        return BoxProblem("BAD_BOX", "the annotation has no bbox of four numbers", name)
-    if len(name) > MAX_CLASS_NAME or not name.isprintable():
-        message = f"the class name is longer than {MAX_CLASS_NAME} or holds characters that cannot be printed"
-        return BoxProblem("BAD_CLASS_NAME", message, name[:MAX_CLASS_NAME], edges)
-    if not name or not all(map(math.isfinite, edges)):
-        return BoxProblem("BAD_BOX", "the category is unknown or an edge is no number", name, edges)
-    if w <= 0 or h <= 0:
-        return BoxProblem("ZERO_AREA_BOX", f"the box has no area ({x:g}, {y:g}, {w:g} x {h:g})", name, edges)
+    called, category = _called(item), item.get("category_id")
+    name = names.get(category, "")
     shape = item.get("segmentation")
+    try:
+        edges = tuple(map(float, item["bbox"] if item.get("bbox") else _edges_of(shape)))
+        outline = json.dumps(shape, separators=(",", ":"), allow_nan=False) if shape else None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return BoxProblem("BAD_BOX", f"{called} has no bbox of four numbers or a broken outline", name)
+    wrong = _wrong(called, name, category, edges)
+    if wrong is not None:
+        return wrong
+    x, y, w, h = edges
     return Box(
         name,
         x,
@@ -97,8 +145,33 @@ def _box(item: Any, names: dict[Any, str]) -> Box | BoxProblem:
         attributes={str(key): str(value) for key, value in (item.get("attributes") or {}).items()},
         crowd=bool(item.get("iscrowd", 0)),
         difficult=bool(item.get("difficult", 0)),
-        shape=json.dumps(shape, separators=(",", ":")) if shape else None,
+        shape=outline,
     )
+
+
+def _wrong(called: str, name: str, category: Any, edges: tuple[float, ...]) -> BoxProblem | None:
+    """Returns what is wrong with a class and four edges, if anything is."""
+    if len(name) > MAX_CLASS_NAME or not name.isprintable():
+        message = f"the class name is longer than {MAX_CLASS_NAME} or holds characters that cannot be printed"
+        return BoxProblem("BAD_CLASS_NAME", message, name[:MAX_CLASS_NAME])
+    if not name:
+        return BoxProblem("UNKNOWN_CATEGORY", f"{called} names category {category!r}, which is not there", "")
+    if len(edges) != 4 or not all(abs(edge) <= _FARTHEST for edge in edges):  # noqa: PLR2004 — x, y, w, h
+        return BoxProblem("BAD_BOX", f"the bbox of {called} is not four numbers", name)
+    x, y, w, h = edges
+    if w <= 0 or h <= 0:
+        message = f"the box of {called} has no area ({x:g}, {y:g}, {w:g} x {h:g})"
+        return BoxProblem("ZERO_AREA_BOX", message, name, edges)
+    return None
+
+
+def _edges_of(shape: Any) -> tuple[float, float, float, float]:
+    """Returns the box around polygons, for annotations without a bbox; raises ValueError or TypeError otherwise."""
+    if not isinstance(shape, list):
+        raise TypeError
+    columns = [float(value) for polygon in shape for value in polygon[0::2]]
+    rows = [float(value) for polygon in shape for value in polygon[1::2]]
+    return min(columns), min(rows), max(columns) - min(columns), max(rows) - min(rows)
 
 
 def _share(raw: Any) -> float | None:
@@ -117,6 +190,7 @@ def write_coco(
     form: str,
     names: Callable[[Picture], str] | None = None,
     boxes: Callable[[Picture], Iterable[Box] | None] | None = None,
+    split: str | None = None,
 ) -> int:
     """Writes a COCO file picture by picture and returns the number of annotations.
 
@@ -127,13 +201,15 @@ def write_coco(
         form: INPUT (integers) or USER (fractions, tags, scores).
         names: file_name of a picture; default upright_name.
         boxes: Which boxes of a picture; default its ground truth.
+        split: The part that the pictures belong to, told in `info`; None tells nothing.
     """
     first_id = 0 if form == INPUT else 1
     ids = {name.casefold(): index for index, name in enumerate(class_names, first_id)}
     named, chosen = names or _upright_name, boxes or _truth
     count = 0
     categories = [{"id": ids[name.casefold()], "name": name, "supercategory": "none"} for name in class_names]
-    stream.write(f'{{"info":{{}},"licenses":[],"categories":{_dumps(categories)},"images":[')
+    info = {} if split is None else {"split": split}
+    stream.write(f'{{"info":{_dumps(info)},"licenses":[],"categories":{_dumps(categories)},"images":[')
     with tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
         for image_id, picture in enumerate(pictures):
             head = {"id": image_id, "file_name": named(picture), "width": picture.width, "height": picture.height}

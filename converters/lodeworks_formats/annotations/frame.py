@@ -1,5 +1,6 @@
 """Boxes and the frame of their picture: clipping, rounding to whole pixels, EXIF orientation."""
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from lodeworks_formats.boxes import Box
 LEAST_SIDE_PX = 1e-3
 """A side below this is none: its square would vanish in the float32 of the segments."""
 
+_CHANGES = ("BOX_CLIPPED", "SHAPE_DROPPED")
 _TOLERATED_PX = 1.0 + 1e-6
 _LARGEST_TURNED = 4
 _SWAPS_SIDES = range(5, 9)
@@ -19,7 +21,7 @@ class BoxProblem:
     """Why a box was left out or changed.
 
     Attributes:
-        reason: ZERO_AREA_BOX, BAD_BOX, BOX_OUTSIDE (left out) or BOX_CLIPPED (changed).
+        reason: Such as ZERO_AREA_BOX, BAD_BOX, BOX_OUTSIDE (left out), BOX_CLIPPED, SHAPE_DROPPED (changed).
         message: One lower-case sentence.
         class_name: The box's class, "" when it had none.
         edges: The numbers as the file had them: xmin, ymin, xmax, ymax in VOC, x, y, w, h elsewhere.
@@ -35,7 +37,7 @@ class BoxProblem:
     @property
     def fatal(self) -> bool:
         """Whether the box was left out."""
-        return self.reason != "BOX_CLIPPED"
+        return self.reason not in _CHANGES
 
 
 def fit_to_frame(boxes: Iterable[Box], *, width: int, height: int) -> tuple[tuple[Box, ...], tuple[BoxProblem, ...]]:
@@ -88,7 +90,7 @@ def _round_pair(low: float, high: float, *, limit: int) -> tuple[int, int]:
 
 
 def upright_box(box: Box, *, orientation: int, width: int, height: int) -> Box:
-    """Returns a box of the stored frame in the upright frame.
+    """Returns a box of the stored frame in the upright frame; outlines turn along, masks (RLE) are dropped.
 
     Args:
         box: In the frame of the stored pixels.
@@ -96,16 +98,37 @@ def upright_box(box: Box, *, orientation: int, width: int, height: int) -> Box:
         width: Of the stored pixels.
         height: Of the stored pixels.
     """
-    if orientation in (2, 3):
-        box = replace(box, x=width - box.x2)
-    if orientation in (3, 4):
-        box = replace(box, y=height - box.y2)
-    if orientation in _SWAPS_SIDES:
-        # 5 transposes; 6 turns by 90° clockwise; 7 transposes over the other diagonal; 8 turns by 270°.
-        x = height - box.y2 if orientation in (6, 7) else box.y
-        y = width - box.x2 if orientation in (7, 8) else box.x
-        box = replace(box, x=x, y=y, w=box.h, h=box.w)
-    return box
+    left, upper = _upright_point(box.x, box.y, orientation=orientation, width=width, height=height)
+    right, lower = _upright_point(box.x2, box.y2, orientation=orientation, width=width, height=height)
+    w, h = (box.h, box.w) if orientation in _SWAPS_SIDES else (box.w, box.h)
+    shape = box.shape
+    if shape is not None and orientation != 1:
+        shape = _upright_outline(shape, orientation=orientation, width=width, height=height)
+    return replace(box, x=min(left, right), y=min(upper, lower), w=w, h=h, shape=shape)
+
+
+def _upright_point(x: float, y: float, *, orientation: int, width: int, height: int) -> tuple[float, float]:
+    # 5 transposes; 6 turns by 90° clockwise; 7 transposes over the other diagonal; 8 turns by 270°.
+    if orientation in (2, 3, 7, 8):
+        x = width - x
+    if orientation in (3, 4, 6, 7):
+        y = height - y
+    return (y, x) if orientation in _SWAPS_SIDES else (x, y)
+
+
+def _upright_outline(shape: str, *, orientation: int, width: int, height: int) -> str | None:
+    turned = []
+    try:
+        polygons = json.loads(shape)
+        if not isinstance(polygons, list):
+            return None
+        for polygon in polygons:
+            points = zip(polygon[0::2], polygon[1::2], strict=False)
+            moved = (_upright_point(x, y, orientation=orientation, width=width, height=height) for x, y in points)
+            turned.append([value for point in moved for value in point])
+    except (ValueError, TypeError):
+        return None
+    return json.dumps(turned, separators=(",", ":"))
 
 
 def swaps_sides(orientation: int) -> bool:

@@ -55,7 +55,7 @@ def parse_voc(data: bytes, *, file: str = "") -> VocAnnotation:
         raise FormatError("NOT_VOC", f"the root element is <{root.tag}>, not <annotation>", file)
     boxes: list[Box] = []
     problems: list[BoxProblem] = []
-    for index, item in enumerate(root.iter("object")):
+    for index, item in enumerate(root.findall("object")):
         found = _box(item)
         if isinstance(found, Box):
             boxes.append(found)

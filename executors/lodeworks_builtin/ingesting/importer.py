@@ -1,7 +1,7 @@
 """One pass over the pictures of a source, and what identical files add to each other."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from lodeworks_formats.errors import FormatError
@@ -11,7 +11,7 @@ from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.blobs import BlobFolder
 from lodeworks_builtin.ingesting.formats import TruthReader
-from lodeworks_builtin.ingesting.labels import Labels, voc_predictions
+from lodeworks_builtin.ingesting.labels import ClassNames, Labels, voc_predictions
 from lodeworks_builtin.ingesting.layout import Candidate
 from lodeworks_builtin.ingesting.meta import read_prediction_model
 from lodeworks_builtin.ingesting.report import (
@@ -25,8 +25,10 @@ from lodeworks_builtin.ingesting.report import (
 )
 from lodeworks_builtin.ingesting.source import Entry, Source
 from lodeworks_builtin.ingesting.upright import check_decodes, needs_upright_copy, upright_copy
+from lodeworks_builtin.pace import Pace, Progress
 
-Progress = Callable[[float], None]
+_JPEG_BITS = 8  # no decoder of ours knows any other JPEG
+_WRITTEN = {"jpeg": "jpg", "tif": "tiff"}
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Importer:
         self._options = options
         self._report = report
         self._first: dict[bytes, _First] = {}
+        self._classes = ClassNames(dict(options.class_map))
         self._has_truth = reader.shared_name or any(candidate.truth for candidate in layout.candidates)
         report.prediction_model = read_prediction_model(source, layout, report)
 
@@ -76,17 +79,16 @@ class Importer:
             self._report.reject(kind, entry.name, reason="DUPLICATE_NAME", message=message)
         for _ in self._layout.others:
             self._report.other()
+        self._reader.report_missing(self._report, self._layout.candidates)
 
     def pictures(self, progress: Progress) -> Iterator[Picture]:
         """Yields each different picture once, in the order of the source."""
-        total, told = len(self._layout.candidates), 0
-        for index, candidate in enumerate(self._layout.candidates):
-            if (percent := index * 100 // total) > told:
-                told = percent
-                progress(percent / 100)
+        candidates = self._layout.candidates
+        for candidate in Pace(len(candidates), progress=progress).through(candidates, what="reading"):
             picture = self._take(candidate)
             if picture is not None:
                 yield picture
+        self._report.mapped = self._classes.counts
 
     def merged(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         """Yields the pictures with what identical ones add."""
@@ -106,9 +108,9 @@ class Importer:
 
     def _take(self, candidate: Candidate) -> Picture | None:
         try:
-            data = self._source.read(candidate.picture)
+            data = self._source.read(candidate.picture, limit=self._options.max_picture_bytes)
             header = probe_picture(data, max_pixels=self._options.max_pixels)
-            if self._options.decode:
+            if self._options.decode or (header.extension == "jpg" and header.bits != _JPEG_BITS):
                 check_decodes(data)
             digest = hashlib.sha256(data)
             first = self._first.get(digest.digest())
@@ -123,6 +125,7 @@ class Importer:
         self._first[digest.digest()] = _First(candidate.picture.name, _hash(truth), _hash(predictions))
         self._blobs.put_as(digest.hexdigest(), data)
         self._report.file(PICTURES, ACCEPTED)
+        self._note(candidate.picture.name, header)
         self._report.size_bytes += len(data)
         self._accept_labels(candidate.truth, truth, kind=ANNOTATIONS)
         self._accept_labels(candidate.predictions, predictions, kind=PREDICTIONS)
@@ -139,7 +142,7 @@ class Importer:
             orientation=header.orientation,
             channels=header.channels,
             size_bytes=len(data),
-            names=(candidate.name,),
+            names=(self._reader.name(candidate),),
             tags=() if truth is None else truth.tags,
             split=self._reader.split(candidate),
             boxes=None if truth is None else truth.boxes,
@@ -150,7 +153,7 @@ class Importer:
     def _truth(self, candidate: Candidate, header: PictureHeader) -> Labels | None:
         """Returns the ground truth of a picture, or None when there is none that can be used."""
         try:
-            return self._reader.truth(candidate, header)
+            return self._classes.apply(self._reader.truth(candidate, header))
         except FormatError as error:
             name = self._name(candidate.truth)
             self._report.reject(ANNOTATIONS, name, reason=error.reason, message=error.message, line=error.line)
@@ -160,13 +163,28 @@ class Importer:
         if entry is None:
             return None
         try:
-            return voc_predictions(self._source.read(entry), header)
+            return self._classes.apply(voc_predictions(self._source.read(entry), header))
         except FormatError as error:
             self._report.reject(PREDICTIONS, entry.name, reason=error.reason, message=error.message, line=error.line)
             return None
 
-    def _name(self, entry: Entry | None) -> str:
-        return self._reader.shared_name if entry is None else entry.name
+    def _note(self, name: str, header: PictureHeader) -> None:
+        """Tells what a person might not know about a picture that was taken."""
+        suffix = name.rpartition(".")[2].lower()
+        if _WRITTEN.get(suffix, suffix) != header.extension:
+            message = f"the name ends in .{suffix} and the bytes are a {header.extension}, as which it was taken"
+            self._report.problem(name, reason="WRONG_EXTENSION", message=message, outcome=NOTED)
+        if header.several:
+            message = "the file holds several pictures, of which the first counts"
+            self._report.problem(name, reason="SEVERAL_PICTURES", message=message, outcome=NOTED)
+        if header.bits > 8:  # noqa: PLR2004 — bits of a byte
+            message = f"the picture has {header.bits} bits a channel; programs that train see 8 of them"
+            self._report.problem(name, reason="DEEP_PICTURE", message=message, outcome=NOTED)
+
+    def _name(self, entry: Entry | None, labels: Labels | None = None) -> str:
+        if entry is not None:
+            return entry.name
+        return labels.file if labels is not None and labels.file else self._reader.shared_name
 
     def _accept_labels(self, entry: Entry | None, labels: Labels | None, *, kind: str) -> None:
         self._count_labels(entry, labels, kind=kind, outcome=ACCEPTED)
@@ -176,13 +194,16 @@ class Importer:
             return
         if entry is not None:
             self._report.file(kind, outcome)
-        self._report.labels(kind, self._name(entry), labels.boxes, labels.problems, outcome=outcome)
+        name = self._name(entry, labels)
+        self._report.labels(kind, name, labels.boxes, labels.problems, outcome=outcome)
+        if labels.note:
+            self._report.problem(name, reason="SIZE_DIFFERS", message=labels.note, outcome=NOTED)
 
     def _merge(
         self, digest: str, candidate: Candidate, first: _First, *, truth: Labels | None, predictions: Labels | None
     ) -> None:
         merge = self.merges.setdefault(digest, Merge())
-        merge.names.append(candidate.name)
+        merge.names.append(self._reader.name(candidate))
         self._report.file(PICTURES, MERGED)
         self._report.problem(
             candidate.picture.name, reason="IDENTICAL", message=f"the same bytes as {first.file}", outcome=MERGED
@@ -202,7 +223,7 @@ class Importer:
         self._count_labels(entry, labels, kind=kind, outcome=MERGED)
         if labels is not None and _hash(labels) != (first.truth if kind == ANNOTATIONS else first.predictions):
             message = f"it differs from that of the identical picture {first.file}, which counts"
-            self._report.problem(self._name(entry), reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED)
+            self._report.problem(self._name(entry, labels), reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED)
 
     def _refuse(self, candidate: Candidate, error: FormatError) -> None:
         """Reports a picture that cannot be used, and the annotations that it takes along."""

@@ -1,6 +1,7 @@
 """The labels of one picture: read from its annotation file, brought into its upright frame."""
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lodeworks_formats.annotations.frame import BoxProblem, fit_to_frame, swaps_sides, upright_box
@@ -11,11 +12,16 @@ from lodeworks_formats.picture_header import PictureHeader
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Boxes in the upright frame, what was wrong with others, and words about the picture."""
+    """Boxes in the upright frame, what was wrong with others, words about the picture, a note for the report.
+
+    `file` is where they come from, "" for the picture's own annotation file.
+    """
 
     boxes: tuple[Box, ...]
     problems: tuple[BoxProblem, ...] = ()
     tags: tuple[str, ...] = ()
+    note: str = ""
+    file: str = ""
 
 
 def voc_truth(data: bytes, header: PictureHeader) -> Labels:
@@ -56,8 +62,59 @@ def labels_in_frame(
         tags: Words about the picture.
     """
     stored, upright = (header.width, header.height), header.upright_size
+    more: tuple[BoxProblem, ...] = ()
     if swaps_sides(header.orientation) and written == stored and stored != upright:
         # The tool that drew these boxes ignored EXIF: its frame is the stored one.
-        boxes = (upright_box(box, orientation=header.orientation, width=stored[0], height=stored[1]) for box in boxes)
+        drawn = list(boxes)
+        boxes = [upright_box(box, orientation=header.orientation, width=stored[0], height=stored[1]) for box in drawn]
+        more = tuple(_lost_shapes(drawn, boxes))
     kept, problems = fit_to_frame(boxes, width=upright[0], height=upright[1])
-    return Labels(kept, problems, tags)
+    note = "" if not all(written) or written in (stored, upright) else _differs(written, upright)
+    return Labels(kept, more + problems, tags, note)
+
+
+def _lost_shapes(before: Iterable[Box], after: Iterable[Box]) -> Iterator[BoxProblem]:
+    message = "the mask of the box cannot be turned upright with its picture and was dropped; the box was kept"
+    for drawn, turned in zip(before, after, strict=True):
+        if drawn.shape is not None and turned.shape is None:
+            yield BoxProblem("SHAPE_DROPPED", message, drawn.class_name, (drawn.x, drawn.y, drawn.w, drawn.h))
+
+
+def _differs(written: tuple[int, int], found: tuple[int, int]) -> str:
+    return (
+        f"its boxes were drawn on {written[0]} x {written[1]} and the picture has {found[0]} x {found[1]};"
+        " they were taken as they are: make sure that the picture was not resized"
+    )
+
+
+class ClassNames:
+    """Gives boxes the class names that the import was told to use, and counts what it changed.
+
+    Args:
+        wanted: Name in the source → name to use; "" leaves boxes of the class out. Letters compare without case.
+    """
+
+    def __init__(self, wanted: Mapping[str, str]) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(wanted, 0)
+        self._wanted = {_fold(old): (old, new) for old, new in wanted.items()}
+
+    def apply(self, labels: Labels | None) -> Labels | None:
+        """Returns the labels with their new names."""
+        if labels is None or not self._wanted:
+            return labels
+        boxes, problems = [], []
+        for box in labels.boxes:
+            old, new = self._wanted.get(_fold(box.class_name), ("", box.class_name))
+            if old:
+                self.counts[old] += 1
+            if new:
+                boxes.append(box if new == box.class_name else replace(box, class_name=new))
+            else:
+                message = "the import was told to leave this class out"
+                edges = (box.x, box.y, box.w, box.h)
+                problems.append(BoxProblem("CLASS_LEFT_OUT", message, box.class_name, edges))
+        return replace(labels, boxes=tuple(boxes), problems=(*labels.problems, *problems))
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

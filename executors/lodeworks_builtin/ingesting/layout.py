@@ -22,6 +22,12 @@ KNOWN_FOLDERS = {
 }
 """Folder names, in lower case, that say what lies in them."""
 
+Key = tuple[str, str]
+"""Root folder, and path below the role's folder without its suffix: what a picture and its annotation share."""
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Folders that say which part the pictures below them belong to."""
+
 _JUNK = frozenset((".ds_store", "thumbs.db", "desktop.ini"))
 _META = "meta.yaml"
 
@@ -32,9 +38,15 @@ class Candidate:
 
     picture: Entry
     name: str
-    key: tuple[str, str]
+    key: Key
     truth: Entry | None = None
     predictions: Entry | None = None
+
+
+def split_of_folders(name: str) -> str | None:
+    """Returns the part that a folder on the way to a file names, the innermost first."""
+    folders = name.lower().split("/")[-2::-1]
+    return next((SPLIT_FOLDERS[folder] for folder in folders if folder in SPLIT_FOLDERS), None)
 
 
 @dataclass(slots=True)
@@ -71,9 +83,10 @@ def layout_of(entries: Iterable[Entry], *, folders: Mapping[str, str] = KNOWN_FO
         suffix: Of annotation files; "" where annotations are not one file per picture.
     """
     layout = Layout()
-    pictures: dict[tuple[str, str], Candidate] = {}
-    truths: dict[tuple[str, str], Entry] = {}
-    predictions: dict[tuple[str, str], Entry] = {}
+    pictures: dict[Key, Candidate] = {}
+    truths: dict[Key, Entry] = {}
+    predictions: dict[Key, Entry] = {}
+    loose: list[tuple[Entry, Key, str]] = []
     for entry in entries:
         parts = entry.name.split("/")
         if _is_special(layout, entry, parts):
@@ -83,20 +96,39 @@ def layout_of(entries: Iterable[Entry], *, folders: Mapping[str, str] = KNOWN_FO
         if ending in PICTURE_SUFFIXES and role in (PICTURES, ""):
             _add_picture(layout, pictures, Candidate(entry, rest, (root, stem)))
         elif suffix and ending == suffix and (role in (ANNOTATIONS, PREDICTIONS) or (not role and suffix == ".xml")):
-            found = predictions if role == PREDICTIONS else truths
-            if (root, stem) in found:
-                kind = PREDICTIONS if role == PREDICTIONS else ANNOTATIONS
-                layout.duplicates.append((entry, f"another annotation has the name {stem}", kind))
-            else:
-                found[(root, stem)] = entry
+            _add_annotation(layout, predictions if role == PREDICTIONS else truths, entry, (root, stem), role=role)
+        elif ending == suffix == ".txt":
+            loose.append((entry, (root, stem), role))
         elif role:
             layout.misplaced.append((entry, f"a file among {role} must be {_wanted(role, suffix)}", role))
         else:
             layout.others.append(entry)
         if role:
             layout.folders.add(entry.name.removesuffix(f"/{rest}"))
+    _add_loose(layout, loose, pictures, truths)
     _pair(layout, pictures, truths, predictions)
     return layout
+
+
+def _add_loose(
+    layout: Layout, loose: list[tuple[Entry, Key, str]], pictures: dict[Key, Candidate], truths: dict[Key, Entry]
+) -> None:
+    """Places text files outside of labels/: only the name of a picture beside them makes them annotations."""
+    for entry, key, role in loose:
+        if key in pictures:
+            _add_annotation(layout, truths, entry, key, role=ANNOTATIONS)
+        elif role:
+            layout.misplaced.append((entry, f"a file among {role} must be {_wanted(role, '.txt')}", role))
+        else:
+            layout.others.append(entry)
+
+
+def _add_annotation(layout: Layout, found: dict[Key, Entry], entry: Entry, key: Key, *, role: str) -> None:
+    if key in found:
+        kind = PREDICTIONS if role == PREDICTIONS else ANNOTATIONS
+        layout.duplicates.append((entry, f"another annotation has the name {key[1]}", kind))
+    else:
+        found[key] = entry
 
 
 def _is_special(layout: Layout, entry: Entry, parts: list[str]) -> bool:
@@ -131,7 +163,7 @@ def _wanted(role: str, suffix: str) -> str:
     return "a jpg, png, bmp, webp or tiff picture" if role == PICTURES else f"an annotation file ({suffix})"
 
 
-def _add_picture(layout: Layout, pictures: dict[tuple[str, str], Candidate], candidate: Candidate) -> None:
+def _add_picture(layout: Layout, pictures: dict[Key, Candidate], candidate: Candidate) -> None:
     if candidate.key in pictures:
         other = pictures[candidate.key].picture.name
         layout.duplicates.append(
@@ -144,9 +176,9 @@ def _add_picture(layout: Layout, pictures: dict[tuple[str, str], Candidate], can
 
 def _pair(
     layout: Layout,
-    pictures: dict[tuple[str, str], Candidate],
-    truths: dict[tuple[str, str], Entry],
-    predictions: dict[tuple[str, str], Entry],
+    pictures: dict[Key, Candidate],
+    truths: dict[Key, Entry],
+    predictions: dict[Key, Entry],
 ) -> None:
     for key, entry in truths.items():
         if key in pictures:

@@ -4,12 +4,13 @@ Shape of the JSON:
 
     files, pictures, annotations, predictions: {total, accepted, merged, rejected} (files also: other)
     boxes, predicted_boxes: {total, accepted, merged, rejected, clipped}      total = accepted + merged + rejected
+    format, recognised: the format and what spoke for it     mapped: {name in the source: boxes renamed or left out}
     reasons: {REASON: n}     classes, predicted_classes: {exact name: boxes}    annotated: pictures with ground truth
     problems: [{file, line, reason, message, outcome, class_name, edges}]       the first MAX_PROBLEMS of them
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,9 @@ class IngestReport:
     """Counts outcomes while an import runs; memory does not grow with it beyond MAX_PROBLEMS."""
 
     format: str
+    why: str = ""
     seen: Sequence[str] = ()
+    mapped: Mapping[str, int] = field(default_factory=dict)
     annotated: int = 0
     predicted: int = 0
     size_bytes: int = 0
@@ -86,6 +89,14 @@ class IngestReport:
                 edges=list(found.edges),
             )
 
+    def stray_boxes(self, file: str, problems: Iterable[BoxProblem], *, unread: int = 0) -> None:
+        """Counts boxes of pictures that are not there as rejected, and names those that need a name of their own."""
+        counter = self.counts.setdefault(_BOXES[ANNOTATIONS], Counter())
+        counter[REJECTED] += unread
+        for found in problems:
+            counter[REJECTED] += 1
+            self.problem(file, reason=found.reason, message=found.message, outcome=REJECTED)
+
     def problem(self, file: str, *, reason: str, message: str, outcome: str, **more: Any) -> None:
         """Counts a reason and keeps its details while there is room."""
         self.reasons[reason] += 1
@@ -111,6 +122,8 @@ class IngestReport:
         return {
             "report_version": 1,
             "format": self.format,
+            "recognised": self.why,
+            "mapped": dict(sorted(self.mapped.items())),
             "seen": list(self.seen),
             "files": files,
             **kinds,

@@ -24,6 +24,9 @@ from lodeworks_formats.archive_names import safe_name
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.task_inputs import IngestOptions
 
+SMALL_BYTES = 32 << 20
+"""No annotation of one picture, list or description is larger."""
+
 _BOMB_RATIO = 200
 _BOMB_BYTES = 1 << 30
 _ENCRYPTED = 0x1
@@ -58,8 +61,12 @@ class Source(Protocol):
         """Returns every plain file, sorted by name. Raises FormatError for a hostile source."""
         ...
 
-    def read(self, entry: Entry) -> bytes:
-        """Returns a file's bytes. Raises FormatError UNREADABLE_FILE when the source is damaged there."""
+    def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
+        """Returns a file's bytes.
+
+        Raises:
+            FormatError: UNREADABLE_FILE when the source is damaged there, TOO_LARGE beyond the limit.
+        """
         ...
 
 
@@ -125,11 +132,12 @@ class ZipSource:
                 raise FormatError("ENCRYPTED", "the archive is encrypted; pack it without a password", name)
             total += info.file_size
             found.append(Entry(name, info.file_size, info))
-        _refuse_bombs(found, total, self._packed_bytes, self._options)
+        _refuse_bombs(total, self._packed_bytes, self._options)
         return sorted(found, key=lambda entry: entry.name)
 
-    def read(self, entry: Entry) -> bytes:
+    def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
         """Returns a file's bytes; zipfile stops at the declared size and checks the CRC."""
+        _refuse_large(entry, limit)
         try:
             return self._archive.read(entry.handle)
         except _DAMAGE as error:
@@ -156,11 +164,12 @@ class TarSource:
                 raise FormatError("LINK", "the archive holds a link or a device; pack plain files only", name)
             total += member.size
             found.append(Entry(name, member.size, (member.offset_data, member.size)))
-        _refuse_bombs(found, total, total, self._options)
+        _refuse_bombs(total, total, self._options)
         return sorted(found, key=lambda entry: entry.name)
 
-    def read(self, entry: Entry) -> bytes:
+    def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
         """Returns a file's bytes."""
+        _refuse_large(entry, limit)
         offset, size = entry.handle
         stream = self._archive.fileobj
         assert stream is not None
@@ -192,16 +201,17 @@ class FolderSource:
                     raise FormatError("LINK", "the folder holds a link or a device; copy plain files only", name)
                 total += status.st_size
                 found.append(Entry(name, status.st_size, path))
-        _refuse_bombs(found, total, total, self._options)
+        _refuse_bombs(total, total, self._options)
         return sorted(found, key=lambda entry: entry.name)
 
-    def read(self, entry: Entry) -> bytes:
+    def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
         """Returns a file's bytes."""
+        _refuse_large(entry, limit)
         path: Path = entry.handle
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as stream:
-                return stream.read(self._options.max_file_bytes)
+                return stream.read(limit)
         except OSError as error:
             raise FormatError("UNREADABLE_FILE", f"the file cannot be read ({error.strerror})", entry.name) from error
 
@@ -211,11 +221,13 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _refuse_bombs(entries: list[Entry], total_bytes: int, packed_bytes: int, options: IngestOptions) -> None:
-    for entry in entries:
-        if entry.size_bytes > options.max_file_bytes:
-            limit = options.max_file_bytes >> 20
-            raise FormatError("BOMB", f"the file unpacks to more than {limit} MiB", entry.name)
+def _refuse_large(entry: Entry, limit: int) -> None:
+    if entry.size_bytes > limit:
+        message = f"the file has {entry.size_bytes >> 20} MiB, more than the {limit >> 20} that are read of its kind"
+        raise FormatError("TOO_LARGE", message, entry.name)
+
+
+def _refuse_bombs(total_bytes: int, packed_bytes: int, options: IngestOptions) -> None:
     if total_bytes > options.max_total_bytes:
         raise FormatError("BOMB", f"the source unpacks to more than {options.max_total_bytes >> 20} MiB")
     if total_bytes > _BOMB_BYTES and total_bytes > _BOMB_RATIO * packed_bytes:

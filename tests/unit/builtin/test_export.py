@@ -92,7 +92,7 @@ def _exported(folder, rows, **options):
         assets=folder / "assets",
         archive=folder / "out.zip",
         options=ExportOptions(**options),
-        progress=lambda _: None,
+        progress=lambda *_: None,
     )
     return folder / "out.zip"
 
@@ -103,7 +103,7 @@ def test_import_of_export_is_the_same(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("export")
     source = _exported(folder, rows, predictions=True, model_name="m")
     report = ingest(
-        source, exchange=folder / "back", blobs=folder / "blobs", options=IngestOptions(), progress=lambda _: None
+        source, exchange=folder / "back", blobs=folder / "blobs", options=IngestOptions(), progress=lambda *_: None
     )
     back = {row.digest: row for row in read_pictures(folder / "back")}
     assert back == {row.digest: row for row in rows}
@@ -170,7 +170,7 @@ def test_what_cannot_be_exported_is_said(tmp_path):
             assets=tmp_path / "none",
             archive=tmp_path / "out.zip",
             options=ExportOptions(),
-            progress=lambda _: None,
+            progress=lambda *_: None,
         )
 
 
@@ -182,7 +182,7 @@ def test_the_view_settles_the_class_order(tmp_path):
         assets=tmp_path / "assets",
         archive=tmp_path / "out.zip",
         options=ExportOptions(format="coco"),
-        progress=lambda _: None,
+        progress=lambda *_: None,
     )
     raw = json.loads(zipfile.ZipFile(tmp_path / "out.zip").read("annotations/instances.json"))
     assert [item["name"] for item in raw["categories"]] == ["dot", "cell", "third"]
@@ -192,7 +192,7 @@ def test_the_view_settles_the_class_order(tmp_path):
 def test_other_formats_come_back_with_their_boxes(tmp_path, form):
     source = _exported(tmp_path, ROWS, format=form)
     report = ingest(
-        source, exchange=tmp_path / "back", blobs=tmp_path / "blobs", options=IngestOptions(), progress=lambda _: None
+        source, exchange=tmp_path / "back", blobs=tmp_path / "blobs", options=IngestOptions(), progress=lambda *_: None
     )
     assert report.format == form
     back = {row.digest: row for row in read_pictures(tmp_path / "back")}

@@ -14,13 +14,13 @@ from lodeworks_formats.task_inputs import GenerateOptions, IngestOptions
 
 
 def _made(path, **options):
-    write_made_archive(path, GenerateOptions(**options), progress=lambda _: None)
+    write_made_archive(path, GenerateOptions(**options), progress=lambda *_: None)
     return path
 
 
 def _imported(source, folder):
     report = ingest(
-        source, exchange=folder / "exchange", blobs=folder / "blobs", options=IngestOptions(), progress=lambda _: None
+        source, exchange=folder / "exchange", blobs=folder / "blobs", options=IngestOptions(), progress=lambda *_: None
     )
     return report.to_json(), list(read_pictures(folder / "exchange"))
 

@@ -12,77 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from lodeworks_builtin.ingest import ingest
+from ingest_world import CELL, picture, reasons, taken, voc, with_exif, zipped
 from lodeworks_formats.boxes import Box
 from lodeworks_formats.errors import FormatError
-from lodeworks_formats.manifest import sha256_hex
-from lodeworks_formats.pictures import check_picture
-from lodeworks_formats.segments import read_pictures
-from lodeworks_formats.task_inputs import IngestOptions
-
-
-def picture(seed=0, extension="jpg", *, width=64, height=48):
-    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    done, data = cv2.imencode(f".{extension}", image)
-    assert done
-    return data.tobytes()
-
-
-def voc(*boxes, size=(64, 48), confidence=None):
-    score = "" if confidence is None else f"<confidence>{confidence}</confidence>"
-    objects = "".join(
-        f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
-        f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>{score}</object>\n"
-        for name, x1, y1, x2, y2 in boxes
-    )
-    frame = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
-    return f"<annotation>\n{frame}\n{objects}</annotation>".encode()
-
-
-CELL = ("cell", 5, 6, 14, 25)
-
-
-def zipped(path, files):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def taken(source, tmp_path, **options):
-    """Imports a source and returns its report and its pictures by name, having checked what always holds."""
-    out = tmp_path / "out"
-    out.mkdir(exist_ok=True)
-    shares = []
-    report = ingest(
-        source,
-        exchange=out / "exchange",
-        blobs=out / "blobs",
-        options=IngestOptions(**options),
-        progress=shares.append,
-    )
-    rows = list(read_pictures(out / "exchange"))
-    told = report.to_json()
-    assert json.loads(report.to_bytes()) == told
-    for name in ("pictures", "annotations", "predictions", "boxes", "predicted_boxes"):
-        counts = told[name]
-        assert counts["total"] == counts["accepted"] + counts["merged"] + counts["rejected"], name
-    files = told["files"]
-    assert files["total"] == sum(files[key] for key in ("accepted", "merged", "rejected", "other"))
-    assert sum(told["reasons"].values()) == len(told["problems"]) + told["problems_left_out"]
-    assert told["pictures"]["accepted"] == len(rows)
-    assert told["boxes"]["accepted"] == sum(len(row.boxes or ()) for row in rows) == sum(told["classes"].values())
-    assert shares == sorted(shares)
-    assert not list(out.glob("*.part"))
-    for row in rows:
-        check_picture(row)
-        assert sha256_hex((out / "blobs" / row.digest).read_bytes()) == row.digest
-        assert sha256_hex((out / "blobs" / row.upright_digest).read_bytes()) == row.upright_digest
-    return told, {row.names[0]: row for row in rows}
-
-
-def reasons(told):
-    return {Path(problem["file"]).name: problem["reason"] for problem in told["problems"]}
 
 
 @pytest.mark.parametrize(
@@ -226,11 +158,6 @@ def test_splits_of_image_sets(tmp_path):
     assert [rows[f"{name}.jpg"].split for name in "abc"] == ["train", "trainval", None]
 
 
-def with_exif(jpeg, orientation):
-    block = b"Exif\0\0MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
-
-
 # Without exchanged sides (up to 4) a file cannot say that it means the stored frame.
 FRAMES = [(number, "upright") for number in range(1, 9)] + [(number, "stored") for number in range(5, 9)]
 
@@ -334,7 +261,7 @@ def test_devices_in_a_folder_refuse_it(tmp_path):
 def test_bombs_refuse_the_source(tmp_path):
     with zipfile.ZipFile(tmp_path / "s.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images/a.jpg", bytes(5 << 20))
-    refused(tmp_path / "s.zip", tmp_path, "BOMB", max_file_bytes=1 << 20)
+    refused(tmp_path / "s.zip", tmp_path, "EMPTY_SOURCE", max_picture_bytes=1 << 20)
     refused(tmp_path / "s.zip", tmp_path, "BOMB", max_total_bytes=1 << 20)
     with tarfile.open(tmp_path / "s.tgz", "w:gz") as archive:
         info = tarfile.TarInfo("images/a.jpg")
@@ -366,7 +293,7 @@ def test_broken_and_empty_sources_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("data.yaml", "BAD_YOLO"), ("annotations/instances.json", "BAD_COCO"), ("a/b.json", "BAD_COCO")],
+    [("data.yaml", "YOLO_WITHOUT_NAMES"), ("annotations/instances.json", "BAD_COCO"), ("a/b.json", "BAD_COCO")],
 )
 def test_annotations_that_cannot_be_read_are_not_lost_in_silence(tmp_path, name, reason):
     source = zipped(tmp_path / "s.zip", {"images/a.jpg": picture(), name: b"{}"})
@@ -396,7 +323,7 @@ def test_yolo(tmp_path, images, labels):
     assert by_leaf["b.jpg"].boxes is None
     assert by_leaf["c.jpg"].boxes == ()
     assert by_leaf["a.jpg"].split == "train"
-    assert told["reasons"] == {"BAD_YOLO": 1, "ZERO_AREA_BOX": 1}
+    assert told["reasons"] == {"UNKNOWN_CLASS_NUMBER": 1, "ZERO_AREA_BOX": 1}
 
 
 def test_coco(tmp_path):
@@ -422,7 +349,12 @@ def test_coco(tmp_path):
     assert rows["b.jpg"].boxes == ()
     assert rows["c.jpg"].boxes is None
     assert told["annotations"] == {"total": 1, "accepted": 1, "merged": 0, "rejected": 0}
-    expected = {"ANNOTATION_WITHOUT_PICTURE": 1, "BAD_BOX": 1, "PICTURE_WITHOUT_ANNOTATION": 1, "ZERO_AREA_BOX": 1}
+    expected = {
+        "ANNOTATION_WITHOUT_PICTURE": 1,
+        "PICTURE_WITHOUT_ANNOTATION": 1,
+        "UNKNOWN_CATEGORY": 1,
+        "ZERO_AREA_BOX": 1,
+    }
     assert told["reasons"] == expected
 
 

@@ -1,7 +1,8 @@
 import threading
 
 from builtin_world import BuiltinWorld
-from lodeworks_builtin.picture_stream import Pace, PictureStream
+from lodeworks_builtin.pace import Pace
+from lodeworks_builtin.picture_stream import PictureStream
 from lodeworks_runtime import load_onnx
 from made_network import save_network
 

@@ -75,6 +75,13 @@ def test_executors_get_whole_pixels_inside(box):
     assert 0 <= y1 <= y2 < HEIGHT
 
 
+def test_a_tag_called_object_is_no_object():
+    picture = replace(PICTURE, tags=("object",))
+    rows = (Box("a", 1, 1, 5, 5, tags=("object", "name")),)
+    read = voc.parse_voc(voc.render_voc(picture, rows, filename="a.jpg"))
+    assert (read.boxes, read.problems, read.tags) == (rows, (), ("object",))
+
+
 def test_voc_counts_corners_inclusively():
     read = voc.parse_voc(_voc("<xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>20.5</ymax>"))
     assert read.boxes == (Box("cell", 1, 2, 10, 19.5),)
