@@ -1,13 +1,19 @@
 """The controller's configuration: flags over ``LODE_*`` variables over a TOML file over defaults. The only reader."""
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from lodeworks_controller.errors import InvalidError
+
+
+PLACE = "installation.toml"
+"""The file of the state folder that says where the rest of the installation is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +21,24 @@ class Config:
     """Where the controller keeps its state, and where it listens."""
 
     state: Path = Path("/var/lib/lodeworks/controller")
+    database_url: str = ""
+    """``postgresql://…`` for several controllers; empty = SQLite in the state folder, for exactly one."""
+    shared: str = ""
+    """A folder that all controllers of the installation see: its content, trust and logs. Empty = the state folder."""
     listen: str = "0.0.0.0:7443"
     """For people, and for enrolment."""
     listen_agents: str = "0.0.0.0:7444"
     """For workers and devices with their certificates."""
     listen_metrics: str = "127.0.0.1:9464"
     """Plain text for a collector of metrics; empty = none."""
+    addresses: tuple[str, ...] = ()
+    """``host:port`` of every controller of the installation, for people; empty = only where this one is reached."""
+    agent_addresses: tuple[str, ...] = ()
+    """The same for workers and devices."""
     names: tuple[str, ...] = ()
     """Names and addresses under which others reach this controller, beside the host's own."""
+    webhook_networks: tuple[str, ...] = ()
+    """Networks (CIDR) that webhooks may reach though they are this machine's or its link's."""
     log_level: str = "INFO"
     pool_processes: int = 2
     pool_memory_bytes: int = 2 * 1024**3
@@ -32,23 +48,44 @@ class Config:
 
     @property
     def database(self) -> Path:
-        """The database file."""
+        """The database file, where it is SQLite's."""
         return self.state / "lode.db"
+
+    @property
+    def database_address(self) -> Path | str:
+        """Where the database is: a file of SQLite, or the address of a PostgreSQL one."""
+        return self.database_url or self.database
+
+    @property
+    def shared_folder(self) -> Path:
+        """The folder of what all controllers of the installation have in common."""
+        return Path(self.shared) if self.shared else self.state
+
+    @property
+    def controller_name(self) -> str:
+        """What this controller is called among the others; the same after each start."""
+        place = hashlib.sha256(f"{gethostname()}:{self.state}".encode()).hexdigest()[:8]
+        return f"{gethostname()[:60]}-{place}"
 
     @property
     def trust(self) -> Path:
         """The folder of keys and certificates."""
-        return self.state / "trust"
+        return self.shared_folder / "trust"
 
     @property
     def blobs(self) -> Path:
         """The folder of content."""
-        return self.state / "blobs"
+        return self.shared_folder / "blobs"
 
     @property
     def logs(self) -> Path:
         """The folder of logs and metric series."""
-        return self.state / "logs"
+        return self.shared_folder / "logs"
+
+    @property
+    def scratch(self) -> Path:
+        """The folder of this controller's files in the making, on the filesystem of the content."""
+        return self.shared_folder / "scratch" / self.controller_name if self.shared else self.state / "scratch"
 
 
 def load_config(flags: Mapping[str, Any], *, file: Path | None = None) -> Config:
@@ -63,7 +100,10 @@ def load_config(flags: Mapping[str, Any], *, file: Path | None = None) -> Config
         if value is not None:
             found[name] = value
     found.update({name: value for name, value in flags.items() if value is not None and name in known})
-    return replace(Config(), **{name: _convert(name, value) for name, value in found.items()})
+    config = replace(Config(), **{name: _convert(name, value) for name, value in found.items()})
+    # What `init` was told of the installation need not be said again.
+    kept = _read(config.state / PLACE) if (config.state / PLACE).is_file() else {}
+    return replace(config, **{name: _convert(name, value) for name, value in kept.items() if name not in found})
 
 
 def _path(text: str | None) -> Path | None:

@@ -9,7 +9,13 @@ from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.trust.authority import CertificateAuthority
 from lodeworks_controller.trust.desired_state import DesiredStateSigner
 from lodeworks_controller.trust.repository import ReleaseRepository
-from lodeworks_controller.trust.secrets import BEARER_PREFIX, ENROLMENT_PREFIX, secrets_of, token_key
+from lodeworks_controller.trust.secrets import (
+    BEARER_PREFIX,
+    ENROLMENT_PREFIX,
+    secrets_of,
+    token_key,
+    webhook_secrets_of,
+)
 from lodeworks_controller.trust.server_certificate import server_certificate
 from lodeworks_controller.trust.signing_keys import DESIRED_STATE, SigningKeys
 
@@ -24,6 +30,7 @@ class Trust:
         desired_state: Signs what devices shall run.
         bearer_secrets: Secrets of people's tokens by token id.
         enrolment_secrets: Secrets of one-time tokens by token id.
+        webhook_secrets: Secrets of webhooks by their id.
         folder: Where all of it lies.
         clock: The present moment.
     """
@@ -33,6 +40,7 @@ class Trust:
     desired_state: DesiredStateSigner
     bearer_secrets: Callable[[str], str]
     enrolment_secrets: Callable[[str], str]
+    webhook_secrets: Callable[[str], str]
     folder: Path
     clock: Clock
 
@@ -61,6 +69,7 @@ def load_trust(folder: Path, *, clock: Clock) -> Trust:
         desired_state=DesiredStateSigner(keys.load(DESIRED_STATE)),
         bearer_secrets=secrets_of(key, prefix=BEARER_PREFIX),
         enrolment_secrets=secrets_of(key, prefix=ENROLMENT_PREFIX),
+        webhook_secrets=webhook_secrets_of(key),
         folder=folder,
         clock=clock,
     )

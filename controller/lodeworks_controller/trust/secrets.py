@@ -14,6 +14,7 @@ from typing import Final
 from lodeworks_controller.domain.ids import Randomness
 from lodeworks_controller.trust.key_file import write_private
 
+WEBHOOK_PREFIX: Final = "whsec_"
 BEARER_PREFIX: Final = "lode_"
 ENROLMENT_PREFIX: Final = "lodejoin_"
 
@@ -34,5 +35,15 @@ def secrets_of(key: bytes, *, prefix: str) -> Callable[[str], str]:
     def secret(token_id: str) -> str:
         digest = hmac.digest(key, (prefix + token_id).encode(), hashlib.sha256)
         return prefix + base64.b32encode(digest).decode().rstrip("=").lower()
+
+    return secret
+
+
+def webhook_secrets_of(key: bytes) -> Callable[[str], str]:
+    """Returns the function from a webhook's id to its secret, in the form of standardwebhooks.com."""
+
+    def secret(webhook_id: str) -> str:
+        digest = hmac.digest(key, (WEBHOOK_PREFIX + webhook_id).encode(), hashlib.sha256)
+        return WEBHOOK_PREFIX + base64.b64encode(digest).decode()
 
     return secret

@@ -38,6 +38,7 @@ from lodeworks_controller.wiring.datasets import DatasetPart
 from lodeworks_controller.wiring.engine import Engine
 from lodeworks_controller.wiring.ground import Ground
 from lodeworks_controller.wiring.models import ModelGround, ModelPart
+from lodeworks_controller.wiring.operations import OperationsPart, methods_of
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Controller:
             ids=ground.ids,
         )
         self.models = ModelPart(self._model_ground())
+        self.operations = OperationsPart(ground, methods=methods_of(self.datasets, self.models))
         for kind in (*self.datasets.kinds(), *self.models.kinds()):
             self.engine.kinds.add(kind)
 
@@ -130,6 +132,7 @@ class Controller:
             lambda server: content_pb2_grpc.add_ContentServiceServicer_to_server(content, server),
             *self.datasets.for_people(mining=self.models.mining, gate=gate),
             *self.models.for_people(gate, agents_address=agents_address),
+            *self.operations.for_people(gate),
         ]
 
     def for_agents(self) -> Sequence[Register]:
@@ -175,7 +178,7 @@ class Controller:
             raise
         try:
             measure = FigureService(self.ground.store, terms=self.ground.terms).measure
-            async with self.engine.running(), metrics_page(config.listen_metrics, measure):
+            async with self.engine.running(), self.operations.running(), metrics_page(config.listen_metrics, measure):
                 yield Served(people.port, agents.port, trust.authority.fingerprint)
         finally:
             # Open polls and watches end by themselves; what still runs then has the grace.

@@ -72,7 +72,16 @@ class DatasetPart:
         """Returns what people may call."""
         projects = ProjectServicer(self.projects, gate=gate)
         classes = ClassServicer(self.classes, gate=gate)
-        datasets = DatasetServicer(
+        datasets = self.servicer(mining=mining, gate=gate)
+        return [
+            lambda server: project_pb2_grpc.add_ProjectServiceServicer_to_server(projects, server),
+            lambda server: object_class_pb2_grpc.add_ClassServiceServicer_to_server(classes, server),
+            lambda server: dataset_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server),
+        ]
+
+    def servicer(self, *, mining: MiningService, gate: Gate) -> DatasetServicer:
+        """Returns what serves datasets, to those whom the gate lets in."""
+        return DatasetServicer(
             self.datasets,
             self.operations,
             tasks=self.tasks,
@@ -80,8 +89,3 @@ class DatasetPart:
             mining=mining,
             gate=gate,
         )
-        return [
-            lambda server: project_pb2_grpc.add_ProjectServiceServicer_to_server(projects, server),
-            lambda server: object_class_pb2_grpc.add_ClassServiceServicer_to_server(classes, server),
-            lambda server: dataset_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server),
-        ]

@@ -113,8 +113,7 @@ class ModelPart:
     def for_people(self, gate: Gate, *, agents_address: str) -> Sequence[Register]:
         """Returns what people and enrolling devices may call."""
         trust = self._ground.trust
-        services = ModelServices(self.models, self.training, self.measuring, self.publishing)
-        model = ModelServicer(services, caller=gate.caller)
+        model = self.servicer(gate)
         evaluation = EvaluationServicer(self.evaluations, caller=gate.caller)
         algorithm = AlgorithmServicer(self.algorithms, caller=gate.caller)
         executor = ExecutorServicer(self.executors, caller=gate.caller)
@@ -141,3 +140,8 @@ class ModelPart:
             self.device_sync, releases=self._ground.trust.repository, content=self._ground.content, gate=gate
         )
         return [lambda server: device_agent_grpc.add_DeviceServiceServicer_to_server(devices, server)]
+
+    def servicer(self, gate: Gate) -> ModelServicer:
+        """Returns what serves models, to those whom the gate lets in."""
+        services = ModelServices(self.models, self.training, self.measuring, self.publishing)
+        return ModelServicer(services, caller=gate.caller)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import DDL, Column, Index, String, Table, event, insert, select
 
 from lodeworks_controller.domain.ids import Ids
-from lodeworks_controller.service.audit import AuditEntry
+from lodeworks_controller.service.audit import AuditEntry, AuditFilter
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
 
@@ -80,11 +80,29 @@ class SqlAuditRows:
         }
         await self._connection.execute(_INSERT, row)
 
-    async def list(self, *, project_id: str = "", before_id: str = "", limit: int = 100) -> Sequence[AuditEntry]:
-        """Returns entries, newest first."""
-        query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    async def list(
+        self, which: AuditFilter | None = None, *, project_id: str = "", before_id: str = "", limit: int = 100
+    ) -> Sequence[AuditEntry]:
+        """Returns entries: newest first, or from an id on in their order where the filter says so."""
+        which = which or AuditFilter()
+        query = select(audit).limit(limit)
+        if which.oldest_first:
+            query = query.order_by(audit.c.id).where(audit.c.id > before_id)
+        else:
+            query = query.order_by(audit.c.id.desc())
+            query = query.where(audit.c.id < before_id) if before_id else query
         if project_id:
             query = query.where(audit.c.project_id == project_id)
-        if before_id:
-            query = query.where(audit.c.id < before_id)
+        if which.actor:
+            query = query.where(audit.c.actor == which.actor)
+        if which.action.endswith("*"):
+            query = query.where(audit.c.action.startswith(which.action[:-1], autoescape=True))
+        elif which.action:
+            query = query.where(audit.c.action == which.action)
+        if which.subject:
+            query = query.where(audit.c.subject == which.subject)
+        if which.since is not None:
+            query = query.where(audit.c.at >= which.since)
+        if which.until is not None:
+            query = query.where(audit.c.at < which.until)
         return [AuditEntry(**row) for row in (await self._connection.execute(query)).mappings()]
