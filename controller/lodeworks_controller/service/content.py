@@ -1,5 +1,6 @@
 """Content by sha256, and who may see which of it."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +15,7 @@ from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionD
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store
 
-READ_BYTES: Final = 512 * 1024
+READ_BYTES: Final = 1 << 20
 """Bytes per piece of a read."""
 
 BATCH_BYTES: Final = 1 << 20
@@ -162,6 +163,10 @@ class BlobRows(Protocol):
         """Returns those of the digests that the scope refers to."""
         ...
 
+    async def scope_bytes(self, scope: str) -> int:
+        """Returns how much content a scope refers to."""
+        ...
+
     async def release(self, scope: str, digests: Iterable[str] | None = None) -> None:
         """Drops references of a scope; all of them when no digests are given."""
         ...
@@ -262,8 +267,7 @@ class ContentService:
         if size_bytes < 0:
             raise InvalidError("SIZE_INVALID", "a blob has a size of 0 bytes or more", field="size_bytes")
         async with self._blobs.begin_write(digest, size_bytes=size_bytes, owner=owner) as writing:
-            async for offset, data in pieces:
-                await writing.append(offset, data)
+            await _append_all(writing, pieces)
             if writing.committed_bytes < size_bytes:
                 return WriteState(writing.committed_bytes, complete=False)
             await writing.commit()
@@ -290,10 +294,20 @@ class ContentService:
             raise InvalidError("RANGE_INVALID", "offset and limit are 0 or more", field="offset")
         size_bytes = await self.size_bytes(scope, digest)
         end = size_bytes if limit == 0 else min(size_bytes, offset + limit)
-        while offset < end:
-            data = await self._blobs.read(digest, offset=offset, limit=min(READ_BYTES, end - offset))
-            yield offset, data, size_bytes
-            offset += len(data)
+        following: asyncio.Task[bytes] | None = None
+        try:
+            while offset < end:
+                data = await (following or self._blobs.read(digest, offset=offset, limit=min(READ_BYTES, end - offset)))
+                after = offset + len(data)
+                following = None
+                if data and after < end:  # read while the caller sends
+                    limit = min(READ_BYTES, end - after)
+                    following = asyncio.ensure_future(self._blobs.read(digest, offset=after, limit=limit))
+                yield offset, data, size_bytes
+                offset = after
+        finally:
+            if following is not None:
+                following.cancel()
 
     async def read_batch(self, scope: Scope, digests: Sequence[str]) -> list[tuple[str, bytes]]:
         """Returns whole small blobs in the order asked for, as many as fit in one batch; at least the first.
@@ -345,6 +359,21 @@ class ContentService:
         if soon:
             async with self._store.transaction() as tx:
                 await tx.blobs.reference(scope.writable, soon, until=tx.now() + scope.kept)
+
+
+async def _append_all(writing: BlobWrite, pieces: AsyncIterator[tuple[int, bytes]]) -> None:
+    """Appends each piece while the next one arrives."""
+    appending: asyncio.Task[None] | None = None
+    try:
+        async for offset, data in pieces:
+            if appending is not None:
+                await appending
+            appending = asyncio.ensure_future(writing.append(offset, data))
+        if appending is not None:
+            await appending
+    finally:
+        if appending is not None and not appending.done():
+            await asyncio.wait([appending])
 
 
 def check_digest(digest: str) -> str:

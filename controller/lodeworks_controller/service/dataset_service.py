@@ -28,7 +28,7 @@ from lodeworks_controller.service.object_class import ClassTable, class_table
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.segments import BytesStore, Page, Segments, load_manifest
 from lodeworks_controller.service.store import Store, Transaction
-from lodeworks_controller.service.task import TaskFilter
+from lodeworks_controller.service.task_rows import TaskFilter
 
 
 class DatasetService:

@@ -18,7 +18,7 @@ from lodeworks_controller.errors import ConflictError, ExistsError, InvalidError
 from lodeworks_controller.service.access import require_administrator
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.store import Store, Transaction
-from lodeworks_controller.service.task import TaskFilter
+from lodeworks_controller.service.task_rows import TaskFilter
 
 DEFAULT_TRAINER: Final = "detector"
 DEFAULT_EXPORT_FORMAT: Final = "voc:raw"

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from lodeworks_controller.domain.task.attempt import Attempt
 from lodeworks_controller.domain.task.lease import LeaseTerms, granted
 from lodeworks_controller.domain.task.placement import offer_of, pick_gpus
 from lodeworks_controller.domain.task.run import RunSpec
-from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.domain.worker import Directive, Worker
 from lodeworks_controller.service.choosing import Choosing
@@ -95,7 +94,7 @@ class GrantService:
             worker = await check_session(tx, worker_id, ask.session)
             if await tx.workers.directives(worker_id, after_seq=ask.have_directive_seq):
                 return True
-            if any(self._resend(task, tx.now()) for task in await tx.tasks.held_by(worker_id)):
+            if await self._unlisted(tx, worker_id):
                 return True
             if ask.max_leases <= 0 or worker.draining:
                 return False
@@ -107,18 +106,16 @@ class GrantService:
         async with self._store.transaction() as tx:
             worker = await check_session(tx, worker_id, ask.session)
             directives = await tx.workers.directives(worker_id, after_seq=ask.have_directive_seq)
-            held = await tx.tasks.held_by(worker_id)
-            grants = [await self._again(tx, task) for task in held if self._resend(task, tx.now())]
+            grants = [await self._again(tx, task) for task in await self._unlisted(tx, worker_id)]
             room = ask.max_leases - len(grants)
             if room > 0 and not worker.draining:
                 grants.extend(await self._grant(tx, worker, ask, room=room))
             return PollAnswer(tuple(grants), tuple(directives))
 
-    def _resend(self, task: Task, now: datetime) -> bool:
-        if task.state is not TaskState.LEASED or task.lease.listed:
-            return False
-        at = task.lease.granted_at
-        return at is None or now - at >= timedelta(seconds=self._terms.resend_after_s)
+    async def _unlisted(self, tx: Transaction, worker_id: str) -> Sequence[Task]:
+        """Returns the grants whose answer may have been lost: they are sent again."""
+        before = tx.now() - timedelta(seconds=self._terms.resend_after_s)
+        return await tx.tasks.unlisted(worker_id, granted_before=before)
 
     async def _again(self, tx: Transaction, task: Task) -> Grant:
         gpus = await tx.workers.gpus_of(task.id) if task.resources.gpus else ()

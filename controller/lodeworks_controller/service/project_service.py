@@ -13,7 +13,7 @@ from lodeworks_controller.errors import ConflictError
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
-from lodeworks_controller.service.task import TaskFilter
+from lodeworks_controller.service.task_rows import TaskFilter
 
 
 @dataclass(frozen=True, slots=True)

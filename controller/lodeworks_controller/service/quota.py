@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from lodeworks_controller.domain.task.quota import Quota, Quotas
+from lodeworks_controller.domain.task.quota import Quota, Quotas, QuotaScope
+from lodeworks_controller.service.content import project_scope
 
 if TYPE_CHECKING:
+    from lodeworks_controller.domain.task.task import NewTask
     from lodeworks_controller.service.store import Transaction
 
 _REMEMBERED: Final = timedelta(seconds=1)
@@ -23,6 +25,23 @@ class QuotaRows(Protocol):
     async def put(self, quota: Quota) -> None:
         """Stores a quota in place of an earlier one."""
         ...
+
+
+async def check_quota(tx: Transaction, quotas: Quotas, wish: NewTask) -> None:
+    """Refuses a wish that the quota of its project, or of its maker, has no room for."""
+    for quota in (quotas.of_project(wish.project_id), quotas.of_user(wish.created_by)):
+        if quota.queued_tasks is None and quota.gpus is None and quota.blob_bytes is None:
+            continue
+        if quota.scope is QuotaScope.PROJECT:
+            name = (await tx.projects.get(quota.id)).name
+            queued = await tx.tasks.waiting_count(project_id=quota.id)
+        else:
+            name = (await tx.users.get(quota.id)).name
+            queued = await tx.tasks.waiting_count(user_id=quota.id)
+        quota.check_wish(name, queued=queued, gpus=wish.resources.gpus)
+        if quota.blob_bytes is not None:
+            used = await tx.blobs.scope_bytes(project_scope(quota.id))
+            quota.check_blobs(name, used_bytes=used, more_bytes=0)
 
 
 class RememberedQuotas:

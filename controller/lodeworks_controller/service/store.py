@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.project import ProjectRows
     from lodeworks_controller.service.quota import QuotaRows
     from lodeworks_controller.service.schedule import ScheduleRows
-    from lodeworks_controller.service.task import TaskRows
+    from lodeworks_controller.service.task_rows import TaskRows
     from lodeworks_controller.service.webhook import WebhookRows
     from lodeworks_controller.service.worker import WorkerRows
 

@@ -11,7 +11,8 @@ from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import ObjectRef
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.log import MetricPoint, Seen, TaskNews
-from lodeworks_controller.service.task import TaskFilter, TaskService, TaskView
+from lodeworks_controller.service.task import TaskService, TaskView
+from lodeworks_controller.service.task_rows import TaskFilter
 from lodeworks_controller.transport.wire import from_duration, page_size, to_time
 
 Context = grpc.aio.ServicerContext[Any, Any]

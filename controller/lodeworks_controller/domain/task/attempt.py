@@ -37,3 +37,15 @@ class Attempt:
     environment_digest: str = ""
     request_id: str = ""
     """Of the Complete that ended it: the same again gets the same answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What lets the next attempt of a task go on where this one was: a packed folder in the blob store."""
+
+    task_id: str
+    lease_epoch: int
+    """Of the attempt that wrote it."""
+    digest: str
+    size_bytes: int
+    saved_at: datetime

@@ -24,9 +24,11 @@ class LeaseTerms:
 
 
 def moved(task: Task, state: TaskState, *, at: datetime) -> Task:
-    """Returns the task in another state, or refuses."""
+    """Returns the task in another state, or refuses; one that is queued has its time to start from now on."""
     check_move(task.id, task.state, state)
-    return replace(task, state=state, updated_at=at)
+    wait_s = task.limits.start_timeout_s
+    start_before = at + timedelta(seconds=wait_s) if wait_s and state is TaskState.QUEUED else None
+    return replace(task, state=state, updated_at=at, start_before=start_before)
 
 
 def holds(task: Task, *, worker_id: str, lease_epoch: int) -> bool:
@@ -100,7 +102,9 @@ def revived(task: Task, *, worker_id: str, at: datetime, terms: LeaseTerms) -> T
     Right only while nobody else was granted it: the epoch has not moved.
     """
     lease = replace(task.lease, owner=worker_id, expires_at=terms.expiry(at), listed=True, suspect_at=None)
-    return replace(task, state=TaskState.RUNNING, lease=lease, not_before=None, waiting_reason="", updated_at=at)
+    return replace(
+        task, state=TaskState.RUNNING, lease=lease, not_before=None, start_before=None, waiting_reason="", updated_at=at
+    )
 
 
 def cancelled(task: Task, *, at: datetime) -> Task:

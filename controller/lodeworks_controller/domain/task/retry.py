@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from lodeworks_controller.domain.task.lease import moved, released
+from lodeworks_controller.domain.task.options import INFRASTRUCTURE_RETRIES
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Budget, Failure, Task
 
@@ -42,6 +43,27 @@ def after_failure(task: Task, failure: Failure, *, at: datetime, backoff: Backof
                 waiting_reason=f"attempt {task.attempt_no} failed ({failure.message}); the next follows soon",
             )
     return replace(released(moved(task, TaskState.FINISHING, at=at)), failure=failure)
+
+
+def again_from_start(task: Task, *, deps_left: int, at: datetime) -> Task:
+    """Returns a failed or cancelled task as a person's retry leaves it: waiting, with its budgets whole."""
+    asked = task.options
+    infrastructure = asked.infrastructure_retries
+    return replace(
+        moved(task, TaskState.BLOCKED if deps_left else TaskState.QUEUED, at=at),
+        deps_left=deps_left,
+        planned=False,
+        not_before=None,
+        ended_at=None,
+        failure=None,
+        finish_tries=0,
+        results=(),
+        waiting_reason="",
+        budget=Budget(
+            infrastructure=INFRASTRUCTURE_RETRIES if infrastructure is None else infrastructure, user=asked.retries or 0
+        ),
+        reused=False,
+    )
 
 
 def _spend(task: Task, reason: FailureReason) -> Budget | None:

@@ -41,7 +41,8 @@ HELD = frozenset({TaskState.LEASED, TaskState.RUNNING, TaskState.SUSPECT, TaskSt
 
 _NEXT: dict[TaskState, frozenset[TaskState]] = {
     TaskState.BLOCKED: frozenset({TaskState.QUEUED, TaskState.FAILED, TaskState.CANCELLED}),
-    TaskState.QUEUED: frozenset({TaskState.LEASED, TaskState.FAILED, TaskState.CANCELLED}),
+    # FINISHING without a run: the outputs of an equal task are taken.
+    TaskState.QUEUED: frozenset({TaskState.LEASED, TaskState.FINISHING, TaskState.FAILED, TaskState.CANCELLED}),
     TaskState.LEASED: frozenset(
         {TaskState.RUNNING, TaskState.SUSPECT, TaskState.CANCELLING, TaskState.FINISHING, TaskState.QUEUED}
     ),

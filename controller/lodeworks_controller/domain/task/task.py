@@ -1,11 +1,13 @@
 """The task: one run of one executor, wished by a person, done by some worker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from lodeworks_controller.domain.task.labels import canonical_labels
 from lodeworks_controller.domain.task.lane import Wants, wants_of
+from lodeworks_controller.domain.task.options import INFRASTRUCTURE_RETRIES, TaskOptions
 from lodeworks_controller.domain.task.run import Limits, Resources
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 
@@ -51,10 +53,38 @@ class NewTask:
     """Larger goes first."""
     subject: ObjectRef | None = None
     """The object that the task makes or works on; shown in lists."""
-    infrastructure_retries: int = 2
+    options: TaskOptions = field(default_factory=TaskOptions)
+    """What its maker asked for; goes before what the service wished."""
+    infrastructure_retries: int = INFRASTRUCTURE_RETRIES
     user_retries: int = 0
     lost_after_s: float = 60.0
     """How long a silent worker's run is waited for before the task is queued again; trainings take 600."""
+
+    def with_options(self) -> "NewTask":
+        """Returns the wish with what its maker asked for in its place."""
+        asked = self.options
+        limits = Limits(
+            run_timeout_s=asked.run_timeout_s or self.limits.run_timeout_s,
+            stall_timeout_s=asked.stall_timeout_s or self.limits.stall_timeout_s,
+            start_timeout_s=asked.start_timeout_s or self.limits.start_timeout_s,
+            stop_grace_s=self.limits.stop_grace_s,
+        )
+        resources = replace(
+            self.resources,
+            gpus=asked.gpus or self.resources.gpus,
+            labels=canonical_labels(asked.labels) or self.resources.labels,
+            only_free_gpus=asked.only_free_gpus or self.resources.only_free_gpus,
+        )
+        infrastructure = asked.infrastructure_retries
+        return replace(
+            self,
+            depends_on=tuple(dict.fromkeys((*self.depends_on, *asked.after))),
+            resources=resources,
+            limits=limits,
+            priority=asked.priority or self.priority,
+            infrastructure_retries=self.infrastructure_retries if infrastructure is None else infrastructure,
+            user_retries=self.user_retries if asked.retries is None else asked.retries,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +134,8 @@ class Task:
     planned: bool = False
     """Whether its run has been built; a QUEUED task is granted only then."""
     not_before: datetime | None = None
+    start_before: datetime | None = None
+    """When a QUEUED task has waited for too long; None = never."""
     waiting_reason: str = ""
     """Why a QUEUED task does not start, and what to install or wait for."""
     lease: Lease = field(default_factory=Lease)
@@ -118,6 +150,13 @@ class Task:
     budget: Budget = field(default_factory=Budget)
     lost_after_s: float = 60.0
     finish_tries: int = 0
+    options: TaskOptions = field(default_factory=TaskOptions)
+    reuse_key: str = ""
+    """Tells equal runs of deterministic executors; empty while the run is not built, and for all others."""
+    equal_task_id: str = ""
+    """The newest earlier task that succeeded with the same run."""
+    reused: bool = False
+    """Whether the outputs of that task were taken instead of a run."""
     revision: int = 1
     """Rises with every change."""
 

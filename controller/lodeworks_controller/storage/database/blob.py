@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import BigInteger, Column, Index, String, Table, delete, select, update
+from sqlalchemy import BigInteger, Column, Index, String, Table, delete, func, select, update
 
 from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.storage.database.connection import Connection
@@ -72,6 +72,15 @@ class SqlBlobRows:
             )
             found.update((await self._connection.execute(query)).scalars())
         return found
+
+    async def scope_bytes(self, scope: str) -> int:
+        """Returns how much content a scope refers to."""
+        query = (
+            select(func.coalesce(func.sum(blobs.c.size_bytes), 0))
+            .select_from(blob_refs.join(blobs, blobs.c.digest == blob_refs.c.digest))
+            .where(blob_refs.c.scope == scope)
+        )
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def release(self, scope: str, digests: Iterable[str] | None = None) -> None:
         """Drops references of a scope; all of them when no digests are given."""

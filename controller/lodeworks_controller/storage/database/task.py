@@ -6,20 +6,21 @@ from datetime import datetime
 
 from sqlalchemy import Select, bindparam, case, delete, func, insert, or_, select, update
 
-from lodeworks_controller.domain.task.attempt import Attempt
+from lodeworks_controller.domain.task.attempt import Attempt, Checkpoint
 from lodeworks_controller.domain.task.lane import Lane, read_lane
 from lodeworks_controller.domain.task.quota import Use
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import HELD, TaskState
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.errors import NotFoundError
-from lodeworks_controller.service.task import TaskFilter
+from lodeworks_controller.service.task_rows import TaskFilter
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Instant
 from lodeworks_controller.storage.database.task_table import (
     MOVING,
     attempt_values,
     attempts,
+    checkpoints,
     fixed_values,
     moving_values,
     outputs,
@@ -99,6 +100,34 @@ _WAITING_STATES = (TaskState.BLOCKED.value, _QUEUED)
 _HELD_BY = (
     select(tasks).where(tasks.c.lease_owner == bindparam("worker_id"), tasks.c.state.in_(_HELD)).order_by(tasks.c.id)
 )
+_UNLISTED = select(tasks).where(
+    tasks.c.lease_owner == bindparam("worker_id"),
+    tasks.c.state == TaskState.LEASED.value,
+    tasks.c.lease_listed.is_(False),
+    or_(
+        tasks.c.lease_granted_at.is_(None),
+        tasks.c.lease_granted_at <= bindparam("granted_before", type_=Instant),
+    ),
+)
+_OVERDUE_TO_START = (
+    select(tasks)
+    .where(tasks.c.start_before <= bindparam("now", type_=Instant), tasks.c.state == _QUEUED)
+    .order_by(tasks.c.start_before)
+    .limit(bindparam("most"))
+)
+_EQUAL = (
+    select(tasks)
+    .where(
+        tasks.c.reuse_key == bindparam("reuse_key"),
+        tasks.c.project_id == bindparam("project_id"),
+        tasks.c.state == TaskState.SUCCEEDED.value,
+        tasks.c.reused.is_(False),
+    )
+    .order_by(tasks.c.id.desc())
+    .limit(1)
+)
+_CHECKPOINT = select(checkpoints).where(checkpoints.c.task_id == bindparam("task_id"))
+_NO_CHECKPOINT = delete(checkpoints).where(checkpoints.c.task_id == bindparam("old_id"))
 _EXPIRED = (
     select(tasks)
     .where(
@@ -249,6 +278,33 @@ class SqlTaskRows:
     async def held_by(self, worker_id: str) -> Sequence[Task]:
         """Returns the tasks whose lease the worker holds."""
         return await self._tasks(_HELD_BY, worker_id=worker_id)
+
+    async def unlisted(self, worker_id: str, *, granted_before: datetime) -> Sequence[Task]:
+        """Returns the worker's grants that no report has listed, and that were sent before a moment or never."""
+        return await self._tasks(_UNLISTED, worker_id=worker_id, granted_before=granted_before)
+
+    async def overdue_to_start(self, *, now: datetime, limit: int) -> Sequence[Task]:
+        """Returns QUEUED tasks that should have started by now."""
+        return await self._tasks(_OVERDUE_TO_START, now=now, most=limit)
+
+    async def equal_to(self, reuse_key: str, *, project_id: str) -> Task | None:
+        """Returns the newest task of a project that succeeded with an equal run of its own; None without one."""
+        found = await self._tasks(_EQUAL, reuse_key=reuse_key, project_id=project_id)
+        return found[0] if found else None
+
+    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Stores a task's newest checkpoint in place of an earlier one."""
+        await self.drop_checkpoint(checkpoint.task_id)
+        await self._connection.execute(insert(checkpoints), asdict(checkpoint))
+
+    async def checkpoint(self, task_id: str) -> Checkpoint | None:
+        """Returns a task's newest checkpoint; None without one."""
+        row = (await self._connection.execute(_CHECKPOINT, {"task_id": task_id})).mappings().one_or_none()
+        return None if row is None else Checkpoint(**row)
+
+    async def drop_checkpoint(self, task_id: str) -> None:
+        """Forgets a task's checkpoint."""
+        await self._connection.execute(_NO_CHECKPOINT, {"old_id": task_id})
 
     async def expired(self, *, now: datetime, limit: int) -> Sequence[Task]:
         """Returns held tasks that are silent past their expiry and not suspect yet."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from lodeworks_controller.domain.task.attempt import Attempt, Outcome
 from lodeworks_controller.domain.task.lane import Lane, wants_of
+from lodeworks_controller.domain.task.options import options_from
 from lodeworks_controller.domain.task.run import Input, Limits, OutputSlot, Resources, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Budget, Failure, Lease, ObjectRef, Task
@@ -69,6 +70,13 @@ tasks = Table(
     Column("revision", BigInteger, nullable=False),
     Column("rank", Integer, nullable=False),  # the priority's negative: one index runs in the order of a lane
     Column("lane", Text, nullable=False),
+    Column("options", JsonText, nullable=False),
+    Column("reuse_key", String(64)),  # NULL: its executor is not known to answer the same again
+    Column("equal_task_id", String(26), nullable=False),
+    Column("reused", Boolean, nullable=False),
+    Column("start_before", Instant),
+    Index(None, "reuse_key"),
+    Index(None, "start_before"),
     Index(None, "state", "planned", "lane", "rank", "id"),
     Index(None, "state", "project_id", "created_by", "gpus"),
     Index(None, "lease_owner", "state"),
@@ -82,6 +90,16 @@ task_edges = Table(
     Column("child_id", Id, ForeignKey("tasks.id"), nullable=False),
     PrimaryKeyConstraint("parent_id", "child_id"),
     Index(None, "child_id"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id"), primary_key=True),
+    Column("lease_epoch", BigInteger, nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("saved_at", Instant, nullable=False),
 )
 
 task_plans = Table(
@@ -139,6 +157,7 @@ FIXED = (
     "limits",
     "subject",
     "lost_after_s",
+    "options",
 )
 """The columns that never change after the task was made."""
 
@@ -168,6 +187,7 @@ def fixed_values(task: Task) -> dict[str, Any]:
         "limits": asdict(task.limits),
         "subject": None if task.subject is None else asdict(task.subject),
         "lost_after_s": task.lost_after_s,
+        "options": task.options.to_json(),
     }
 
 
@@ -182,6 +202,7 @@ def moving_values(task: Task) -> dict[str, Any]:
         "deps_left": task.deps_left,
         "planned": task.planned,
         "not_before": task.not_before,
+        "start_before": task.start_before,
         "waiting_reason": task.waiting_reason,
         "lease_owner": task.lease.owner,
         "lease_epoch": task.lease.epoch,
@@ -199,6 +220,9 @@ def moving_values(task: Task) -> dict[str, Any]:
         "infrastructure_tries_left": task.budget.infrastructure,
         "user_tries_left": task.budget.user,
         "finish_tries": task.finish_tries,
+        "reuse_key": task.reuse_key or None,
+        "equal_task_id": task.equal_task_id,
+        "reused": task.reused,
         "revision": task.revision,
     }
 
@@ -217,6 +241,7 @@ _SAME = (
     "deps_left",
     "planned",
     "not_before",
+    "start_before",
     "waiting_reason",
     "attempt_no",
     "progress",
@@ -225,6 +250,8 @@ _SAME = (
     "started_at",
     "ended_at",
     "finish_tries",
+    "equal_task_id",
+    "reused",
     "revision",
 )
 
@@ -248,6 +275,8 @@ def to_task(row: RowMapping) -> Task:
             suspect_at=row["lease_suspect_at"],
         ),
         failure=_to_failure(row["failure"]),
+        options=options_from(row["options"]),
+        reuse_key=row["reuse_key"] or "",
         budget=Budget(infrastructure=row["infrastructure_tries_left"], user=row["user_tries_left"]),
     )
 
