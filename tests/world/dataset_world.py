@@ -32,6 +32,7 @@ from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
 from lodeworks_controller.storage.database.unit import SqlStore
 from lodeworks_controller.storage.segments.engine import SegmentEngine
+from lodeworks_controller.storage.segments.workshop import Workshop
 from lodeworks_formats.boxes import Box
 from lodeworks_formats.manifest import canonical_json
 from lodeworks_formats.pictures import Picture
@@ -113,8 +114,9 @@ class DatasetWorld:
         await self.store.create_schema()
         self.blobs = DiskBlobStore(self.root / "blobs", ids=self.ids, reserve_bytes=0)
         self.blobs.open()
-        self.segments = SegmentEngine(self.blobs, self.pool, scratch=self.root / "scratch")
-        self.segments.open()
+        shop = Workshop(self.blobs, self.pool, scratch=self.root / "scratch")
+        shop.open()
+        self.segments = SegmentEngine(shop)
         self.projects = ProjectService(self.store, ids=self.ids)
         self.classes = ClassService(self.store, ids=self.ids)
         self.datasets = DatasetService(self.store, self.blobs, self.segments)

@@ -26,6 +26,7 @@ from lodeworks_controller.service.task import TaskService
 from lodeworks_controller.service.view import ViewService
 from lodeworks_controller.storage.segments.engine import SegmentEngine
 from lodeworks_controller.storage.segments.pool import Pool
+from lodeworks_controller.storage.segments.workshop import Workshop
 from lodeworks_controller.transport.dataset import DatasetServicer
 from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.listeners import Register
@@ -48,8 +49,9 @@ class DatasetPart:
     def __init__(
         self, store: Store, blobs: BlobStore, *, pool: Pool, scratch: Path, tasks: TaskService, ids: Ids
     ) -> None:
-        self.segments = SegmentEngine(blobs, pool, scratch=scratch)
-        self.segments.open()
+        shop = Workshop(blobs, pool, scratch=scratch)
+        shop.open()
+        self.segments = SegmentEngine(shop)
         self.projects = ProjectService(store, ids=ids)
         self.classes = ClassService(store, ids=ids)
         self.datasets = DatasetService(store, blobs, self.segments)

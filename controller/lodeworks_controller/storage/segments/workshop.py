@@ -1,0 +1,94 @@
+"""Where jobs on segments find their files and leave what they write: one folder per job, blobs on either side."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from lodeworks_formats.manifest import VersionManifest
+
+from lodeworks_controller.domain.manifest import Derived
+from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.storage.segments.job_types import Limits, Located, Outcome, Source, Written
+from lodeworks_controller.storage.segments.pool import Pool, Work
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+_TOGETHER_BYTES: Final = 8 * 1024 * 1024
+_MEMORY_BYTES: Final = 400 * 1024 * 1024
+
+
+class Workshop:
+    """Jobs on the segments of a blob store.
+
+    Args:
+        blobs: Where segments are kept.
+        pool: Where jobs run.
+        scratch: Folder for files in the making, on the blob store's filesystem so that they can be moved.
+        memory_bytes: What DuckDB may hold in one job before it spills.
+        threads: Of one job.
+    """
+
+    def __init__(
+        self, blobs: BlobStore, pool: Pool, *, scratch: Path, memory_bytes: int = _MEMORY_BYTES, threads: int = 2
+    ) -> None:
+        self.blobs = blobs
+        self.pool = pool
+        self.scratch = scratch
+        self._memory_bytes = memory_bytes
+        self._threads = threads
+
+    def open(self) -> None:
+        """Makes the scratch folder and removes what a crash left in it. Blocks; called once at start."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(parents=True, mode=0o700)
+
+    async def run(self, work: Work[Job, Answer], job: Job) -> Answer:
+        """Runs a job in the pool."""
+        return await self.pool.run(work, job)
+
+    def limits(self, folder: Path) -> Limits:
+        """Returns what a job in a folder may use."""
+        return Limits(str(folder), self._memory_bytes, self._threads)
+
+    @asynccontextmanager
+    async def folder(self) -> AsyncIterator[Path]:
+        """Makes a folder for one job, and removes it afterwards."""
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.scratch))
+        try:
+            yield folder
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def located(self, manifest: VersionManifest, folder: Path) -> Source:
+        """Returns the segments of a manifest as files."""
+        return Source(tuple([Located(ref, await self.path(ref.digest, folder)) for ref in manifest.segments]))
+
+    async def path(self, digest: str, folder: Path) -> str:
+        """Returns a file with the blob's bytes and nothing else: the store's own, or a copy out of a pack."""
+        location = await self.blobs.locate(digest)
+        if location.offset == 0 and location.path.stat().st_size == location.size_bytes:
+            return str(location.path)
+        copy = folder / f"{digest}.parquet"
+        if not copy.exists():
+            copy.write_bytes(await self.blobs.read(digest))
+        return str(copy)
+
+    async def derived(self, outcome: Outcome) -> Derived:
+        """Stores what a job wrote and returns what the new version consists of."""
+        await self._store(outcome.written)
+        return Derived((*(part.ref for part in outcome.written), *outcome.shared), outcome.statistics)
+
+    async def _store(self, written: Sequence[Written]) -> None:
+        """Stores what a job wrote: small segments together, with one sync, large ones by moving their files."""
+        small = [part for part in written if part.ref.size_bytes <= _TOGETHER_BYTES]
+        contents = [await asyncio.to_thread(Path(part.path).read_bytes) for part in small]
+        if contents:
+            await self.blobs.put_many(contents, digests=[part.ref.digest for part in small])
+        for part in written:
+            if part.ref.size_bytes > _TOGETHER_BYTES:
+                await self.blobs.put_file(Path(part.path), move=True)
