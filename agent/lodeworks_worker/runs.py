@@ -14,6 +14,7 @@ from lodeworks_worker.outcome import FailureReason
 from lodeworks_worker.putting_down import in_thread, put_down
 
 _Key = tuple[str, int]
+_REMEMBERED = 4096
 
 
 class Runs:
@@ -25,6 +26,7 @@ class Runs:
         self._gpus = tuple(gpus)
         self._runs: dict[_Key, HeldRun] = {}
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._over: dict[_Key, None] = {}
 
     async def recover(self) -> None:
         """Takes up what the journal holds, and clears away what it does not: folders and runs without an entry."""
@@ -65,8 +67,11 @@ class Runs:
         return [uuid for uuid in self._gpus if uuid not in held]
 
     async def accept(self, grant: Grant) -> bool:
-        """Journals a grant and begins it; says whether it is new. The same grant again is the same run."""
-        if (grant.task_id, grant.lease_epoch) in self._runs:
+        """Journals a grant and begins it; says whether it is new. The same grant again is the same run.
+
+        One that is over is not begun again: its grant was sent a second time while its outcome was on the way.
+        """
+        if (grant.task_id, grant.lease_epoch) in self._runs or (grant.task_id, grant.lease_epoch) in self._over:
             return False
         for key in [key for key in self._runs if key[0] == grant.task_id and key[1] < grant.lease_epoch]:
             await self.drop(*key)
@@ -91,6 +96,7 @@ class Runs:
         task, run = self._tasks.pop(key, None), self._runs.pop(key, None)
         if task is None or run is None:
             return
+        self._note_over(key)
         await put_down(task)
         await run.drop()
 
@@ -120,10 +126,16 @@ class Runs:
         error = task.exception()
         if error is None:
             self._runs.pop(key, None)
+            self._note_over(key)
         else:
             # The run stays reported and journaled; only a restart of the worker can take it up again.
             self._kit.log.error("run %s-%s: unexpected", *key, exc_info=error)
         self._kit.changed()
+
+    def _note_over(self, key: _Key) -> None:
+        self._over[key] = None
+        while len(self._over) > _REMEMBERED:
+            del self._over[next(iter(self._over))]
 
     def _sweep(self, names: set[str]) -> None:
         self._kit.runs_folder.mkdir(parents=True, exist_ok=True)

@@ -479,3 +479,12 @@ async def test_a_mistake_about_an_order_does_not_end_the_worker(world, monkeypat
     assert len(world.control.registered) == 3
     assert outcome.judgement.state is OutcomeState.CANCELLED
     assert world.starts == ["t1-1"]
+
+
+async def test_a_grant_that_comes_again_after_its_run_is_over_starts_nothing(world):
+    grant = world.grant()
+    async with world.worker() as (_, runs):
+        await world.outcome()
+        await world.until(lambda: not runs.held())
+        assert not await runs.accept(grant)
+    assert world.starts == ["t1-1"]
