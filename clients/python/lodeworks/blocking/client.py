@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from lodeworks.blocking.audit import Audit
 from lodeworks.blocking.installation import Executors, Tokens, Users, Workers
+from lodeworks.blocking.message import Messages
 from lodeworks.blocking.project import Project, Projects
 from lodeworks.blocking.task import Tasks
+from lodeworks.blocking.webhook import Webhooks
 from lodeworks.connection import Connection
 from lodeworks.profile import Profile, Surroundings, choose
 
@@ -27,6 +30,9 @@ class Client:
         tokens: The caller's tokens.
         workers: The workers.
         executors: The executors.
+        messages: The caller's messages.
+        audit: The audit log of the installation.
+        webhooks: The webhooks of the installation.
     """
 
     def __init__(self, profile: Profile | None = None) -> None:
@@ -39,6 +45,9 @@ class Client:
         self.tokens = Tokens(connection)
         self.workers = Workers(connection)
         self.executors = Executors(connection)
+        self.messages = Messages(connection)
+        self.audit = Audit(connection)
+        self.webhooks = Webhooks(connection)
 
     def project(self) -> Project:
         """Returns the project that is meant when none is named: of the profile, else ``default``."""

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from lodeworks.api.project.v1 import project_pb2 as pb
 from lodeworks.api.project.v1.project_pb2_grpc import ProjectServiceStub
 from lodeworks.blocking.algorithm import Algorithms
+from lodeworks.blocking.audit import Audit
 from lodeworks.blocking.dataset import Datasets
 from lodeworks.blocking.device import Devices
 from lodeworks.blocking.evaluation import Evaluations
 from lodeworks.blocking.model import Models
 from lodeworks.blocking.object_class import Classes
 from lodeworks.blocking.paging import pages
+from lodeworks.blocking.schedule import Schedules
 from lodeworks.blocking.task import Tasks
+from lodeworks.blocking.webhook import Webhooks
 from lodeworks.connection import Connection, new_request_id
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ class Project:
         algorithms: Its algorithms.
         devices: Its devices.
         tasks: Its tasks.
+        schedules: Its schedules.
+        webhooks: Its webhooks.
+        audit: Its audit log.
     """
 
     def __init__(self, connection: Connection, data: pb.Project) -> None:
@@ -47,6 +53,9 @@ class Project:
         self.algorithms = Algorithms(connection, data.id)
         self.devices = Devices(connection, data.id)
         self.tasks = Tasks(connection, data.id)
+        self.schedules = Schedules(connection, self)
+        self.webhooks = Webhooks(connection, data.id)
+        self.audit = Audit(connection, data.id)
 
     @property
     def id(self) -> str:

@@ -35,9 +35,13 @@ _COMMANDS = {
     "device": ("device", "Devices at the edge."),
     "executor": ("executor", "Programs that train, mine and infer."),
     "task": ("task", "What is running and what it says."),
+    "schedule": ("schedule", "Tasks that are made at certain times."),
     "worker": ("worker", "Machines that run tasks."),
     "user": ("user", "People with access."),
     "token": ("user", "Your tokens."),
+    "message": ("message", "What happened while you were away."),
+    "audit": ("message", "Who did what to what."),
+    "webhook": ("webhook", "Signed HTTP requests that tell other programs."),
 }
 
 

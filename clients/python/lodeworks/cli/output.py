@@ -74,6 +74,12 @@ class Output:
         else:
             click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
+    def line(self, value: Message, *, text: str) -> None:
+        """Prints one of a stream: a line of text, or one document per line."""
+        shown = text if self.style == "table" else json.dumps(plain(value), ensure_ascii=False)
+        click.echo(shown)
+        sys.stdout.flush()
+
     def hint(self, text: str) -> None:
         """Says something to the person: a next command, a state."""
         if not self.quiet:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Self
 
 from lodeworks.connection import AsyncConnection
 from lodeworks.profile import Profile, Surroundings, choose
+from lodeworks.resources.audit import AsyncAudit
 from lodeworks.resources.installation import AsyncExecutors, AsyncTokens, AsyncUsers, AsyncWorkers
+from lodeworks.resources.message import AsyncMessages
 from lodeworks.resources.project import AsyncProject, AsyncProjects
 from lodeworks.resources.task import AsyncTasks
+from lodeworks.resources.webhook import AsyncWebhooks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +30,9 @@ class AsyncClient:
         tokens: The caller's tokens.
         workers: The workers.
         executors: The executors.
+        messages: The caller's messages.
+        audit: The audit log of the installation.
+        webhooks: The webhooks of the installation.
     """
 
     def __init__(self, profile: Profile | None = None) -> None:
@@ -39,6 +45,9 @@ class AsyncClient:
         self.tokens = AsyncTokens(connection)
         self.workers = AsyncWorkers(connection)
         self.executors = AsyncExecutors(connection)
+        self.messages = AsyncMessages(connection)
+        self.audit = AsyncAudit(connection)
+        self.webhooks = AsyncWebhooks(connection)
 
     async def project(self) -> AsyncProject:
         """Returns the project that is meant when none is named: of the profile, else ``default``."""

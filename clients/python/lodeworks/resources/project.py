@@ -8,13 +8,16 @@ from lodeworks.api.project.v1 import project_pb2 as pb
 from lodeworks.api.project.v1.project_pb2_grpc import ProjectServiceStub
 from lodeworks.connection import AsyncConnection, new_request_id
 from lodeworks.resources.algorithm import AsyncAlgorithms
+from lodeworks.resources.audit import AsyncAudit
 from lodeworks.resources.dataset import AsyncDatasets
 from lodeworks.resources.device import AsyncDevices
 from lodeworks.resources.evaluation import AsyncEvaluations
 from lodeworks.resources.model import AsyncModels
 from lodeworks.resources.object_class import AsyncClasses
 from lodeworks.resources.paging import pages
+from lodeworks.resources.schedule import AsyncSchedules
 from lodeworks.resources.task import AsyncTasks
+from lodeworks.resources.webhook import AsyncWebhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,6 +38,9 @@ class AsyncProject:
         algorithms: Its algorithms.
         devices: Its devices.
         tasks: Its tasks.
+        schedules: Its schedules.
+        webhooks: Its webhooks.
+        audit: Its audit log.
     """
 
     def __init__(self, connection: AsyncConnection, data: pb.Project) -> None:
@@ -47,6 +53,9 @@ class AsyncProject:
         self.algorithms = AsyncAlgorithms(connection, data.id)
         self.devices = AsyncDevices(connection, data.id)
         self.tasks = AsyncTasks(connection, data.id)
+        self.schedules = AsyncSchedules(connection, self)
+        self.webhooks = AsyncWebhooks(connection, data.id)
+        self.audit = AsyncAudit(connection, data.id)
 
     @property
     def id(self) -> str:

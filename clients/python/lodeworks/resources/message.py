@@ -1,0 +1,37 @@
+"""Messages: what happened while the caller was away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lodeworks.api.message.v1 import message_pb2 as pb
+from lodeworks.api.message.v1.message_pb2_grpc import MessageServiceStub
+from lodeworks.connection import AsyncConnection
+from lodeworks.resources.paging import pages
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+
+class AsyncMessages:
+    """The caller's messages.
+
+    Args:
+        connection: Where they live.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def list(self, *, unread: bool = False) -> AsyncIterator[pb.Message]:
+        """Yields the messages, newest first."""
+        request = pb.ListMessagesRequest(unread=unread)
+        async for message in pages(self._connection, MessageServiceStub, "ListMessages", request, items="messages"):
+            yield message
+
+    async def read(self, message_ids: Sequence[str] = ()) -> int:
+        """Marks messages as read, all when none are named; returns how many were not before."""
+        response: pb.ReadMessagesResponse = await self._connection.call(
+            MessageServiceStub, "ReadMessages", pb.ReadMessagesRequest(message_ids=message_ids)
+        )
+        return response.count
