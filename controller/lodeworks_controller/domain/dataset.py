@@ -31,6 +31,8 @@ class Operation(Enum):
     SPLIT = "split"
     COPY = "copy"
     MINE = "mine"
+    TAG = "tag"
+    DEDUP = "dedup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Dataset:
     created_at: datetime
     last_number: int = 0
     hidden: bool = False
+    public: bool = False
     deleted_at: datetime | None = None
 
 
@@ -86,6 +89,7 @@ class DatasetVersion:
     failure: str | None = None
     report_digest: str | None = None
     deleted_at: datetime | None = None
+    released_at: datetime | None = None
 
     @property
     def full_name(self) -> str:

@@ -11,6 +11,9 @@ from lodeworks_controller.domain.view import View
 AIDS, RECS = "aid", "rec"
 """Names of the ranges: pictures, and records of boxes."""
 
+CATALOGUE_SCOPE = "catalogue"
+"""The scope of what the installation keeps whoever made it: the segments that say which picture has which id."""
+
 
 class CatalogueRows(Protocol):
     """Ranges, segments of assets and views as one transaction sees them. No method commits."""
@@ -29,6 +32,14 @@ class CatalogueRows(Protocol):
 
     async def add_asset_segment(self, segment: SegmentRef) -> None:
         """Notes a new segment of assets."""
+        ...
+
+    async def signal_segments(self, *, algorithm_version: int) -> Sequence[SegmentRef]:
+        """Returns all segments of signals of one version of the algorithms, by their ids."""
+        ...
+
+    async def add_signal_segment(self, segment: SegmentRef, *, algorithm_version: int) -> None:
+        """Notes a new segment of signals; the same again is harmless."""
         ...
 
     async def view(self, key: str) -> View | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from lodeworks_controller.domain.dataset import Dataset, DatasetVersion
@@ -30,6 +31,18 @@ class DatasetRows(Protocol):
         self, project_id: str, *, after_name: str = "", limit: int = 100, include_hidden: bool = False
     ) -> Sequence[Dataset]:
         """Returns the datasets of a project by name."""
+        ...
+
+    async def public(self, *, after_id: str = "", limit: int = 100) -> Sequence[Dataset]:
+        """Returns the public datasets of all projects that are not archived, by id."""
+        ...
+
+    async def unreleased(self, *, before: datetime, limit: int = 100) -> Sequence[DatasetVersion]:
+        """Returns versions that were deleted before a moment and whose objects are still referred to."""
+        ...
+
+    async def living(self, project_id: str) -> Sequence[DatasetVersion]:
+        """Returns all versions of a project that are READY or in the making and not deleted."""
         ...
 
     async def add(self, dataset: Dataset) -> None:

@@ -15,6 +15,7 @@ Segments of a dataset:
 
     write_segment(path, table, *, schema) -> None      read_segment(path, *, schema) -> pa.Table
     ASSETS_SCHEMA SIGNALS_SCHEMA PROVENANCE_SCHEMA MEMBERS_SCHEMA RECORDS_SCHEMA BOXES_SCHEMA COUNTS_SCHEMA
+    MEASURED_SCHEMA: signals between programs
 
 The same input gives the same bytes with the same pyarrow. Nothing here holds more than a row group of pictures.
 """
@@ -24,6 +25,7 @@ from lodeworks_formats.segments.dataset import (
     ASSETS_SCHEMA,
     BOXES_SCHEMA,
     COUNTS_SCHEMA,
+    MEASURED_SCHEMA,
     MEMBERS_SCHEMA,
     PROVENANCE_SCHEMA,
     RECORDS_SCHEMA,
@@ -47,6 +49,7 @@ __all__ = [
     "BOXES_SCHEMA",
     "BOX_TYPE",
     "COUNTS_SCHEMA",
+    "MEASURED_SCHEMA",
     "MEMBERS_SCHEMA",
     "PICTURES_SCHEMA",
     "PROVENANCE_SCHEMA",

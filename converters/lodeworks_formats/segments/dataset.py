@@ -53,6 +53,15 @@ SIGNALS_SCHEMA = pa.schema(
 )
 """What a later task computes about a picture: perceptual hashes and quality."""
 
+MEASURED_SCHEMA = pa.schema(
+    [
+        _required("digest", pa.binary(32)),
+        *(SIGNALS_SCHEMA.field(name) for name in ("phash", "dhash", "sharpness", "exposure", "contrast", "quality")),
+        SIGNALS_SCHEMA.field("algorithm_version"),
+    ]
+)
+"""Signals on their way between programs, which know pictures by digest; null = the picture could not be decoded."""
+
 PROVENANCE_SCHEMA = pa.schema(
     [
         _required("aid", _id),

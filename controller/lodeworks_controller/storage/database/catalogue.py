@@ -31,6 +31,18 @@ asset_segments = Table(
     Column("created_at", Instant, nullable=False),
 )
 
+signal_segments = Table(
+    "signal_segments",
+    metadata,
+    Column("digest", Digest, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("first_id", BigInteger, nullable=False),
+    Column("last_id", BigInteger, nullable=False),
+    Column("algorithm_version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
 views = Table(
     "views",
     metadata,
@@ -94,6 +106,28 @@ class SqlCatalogueRows:
             "created_at": self._now,
         }
         await self._connection.execute(insert(asset_segments), values)
+
+    async def signal_segments(self, *, algorithm_version: int) -> Sequence[SegmentRef]:
+        """Returns all segments of signals of one version of the algorithms, by their ids."""
+        query = select(signal_segments).where(signal_segments.c.algorithm_version == algorithm_version)
+        found = (await self._connection.execute(query.order_by(signal_segments.c.first_id))).all()
+        return [SegmentRef("signals", row.digest, row.size_bytes, row.rows, row.first_id, row.last_id) for row in found]
+
+    async def add_signal_segment(self, segment: SegmentRef, *, algorithm_version: int) -> None:
+        """Notes a new segment of signals; the same again is harmless."""
+        known = select(signal_segments.c.digest).where(signal_segments.c.digest == segment.digest)
+        if (await self._connection.execute(known)).first() is not None:
+            return
+        values = {
+            "digest": segment.digest,
+            "size_bytes": segment.size_bytes,
+            "rows": segment.rows,
+            "first_id": segment.first_id,
+            "last_id": segment.last_id,
+            "algorithm_version": algorithm_version,
+            "created_at": self._now,
+        }
+        await self._connection.execute(insert(signal_segments), values)
 
     async def view(self, key: str) -> View | None:
         """Returns the view that was built for a key."""

@@ -1,6 +1,7 @@
 """Datasets, their versions and reports in SQL."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     func,
     insert,
     select,
@@ -21,11 +23,12 @@ from sqlalchemy import (
 
 from lodeworks_controller.domain.dataset import Content, Dataset, DatasetVersion, Making, Operation, VersionState
 from lodeworks_controller.domain.manifest import Statistics
-from lodeworks_controller.domain.project import ObjectType
+from lodeworks_controller.domain.project import ObjectType, ProjectState
 from lodeworks_controller.domain.reference import fold
 from lodeworks_controller.domain.report import StoredReport
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.project import projects
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, JsonText, metadata
 
 datasets = Table(
@@ -37,6 +40,7 @@ datasets = Table(
     Column("name_key", String(200), nullable=False),  # folded name; the id once deleted, to free the name
     Column("last_number", Integer, nullable=False),
     Column("hidden", Boolean, nullable=False),
+    Column("public", Boolean, nullable=False, server_default=false(), index=True),
     Column("created_at", Instant, nullable=False),
     Column("deleted_at", Instant),
     Index(None, "project_id", "name_key", unique=True),
@@ -64,7 +68,8 @@ versions = Table(
     Column("created_by", String(80), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("ready_at", Instant),
-    Column("deleted_at", Instant),
+    Column("deleted_at", Instant, index=True),
+    Column("released_at", Instant),  # when its project stopped referring to what only it had
     Index(None, "dataset_id", "number", unique=True),
 )
 
@@ -117,6 +122,22 @@ class SqlDatasetRows:
         )
         if not include_hidden:
             query = query.where(datasets.c.hidden.is_(False))
+        return [_to_dataset(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def public(self, *, after_id: str = "", limit: int = 100) -> Sequence[Dataset]:
+        """Returns the public datasets of all projects that are not archived, by id."""
+        query = (
+            select(datasets)
+            .join(projects, projects.c.id == datasets.c.project_id)
+            .where(
+                datasets.c.public.is_(True),
+                datasets.c.deleted_at.is_(None),
+                projects.c.state == ProjectState.ACTIVE.value,
+                datasets.c.id > after_id,
+            )
+            .order_by(datasets.c.id)
+            .limit(limit)
+        )
         return [_to_dataset(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def add(self, dataset: Dataset) -> None:
@@ -181,6 +202,17 @@ class SqlDatasetRows:
             query = query.where(versions.c.number < before_number)
         return await self._versions(query.order_by(versions.c.number.desc()).limit(limit))
 
+    async def unreleased(self, *, before: datetime, limit: int = 100) -> Sequence[DatasetVersion]:
+        """Returns versions that were deleted before a moment and whose objects are still referred to."""
+        gone = _JOINED.where(versions.c.deleted_at < before, versions.c.released_at.is_(None))
+        return await self._versions(gone.order_by(versions.c.deleted_at).limit(limit))
+
+    async def living(self, project_id: str) -> Sequence[DatasetVersion]:
+        """Returns all versions of a project that are READY or in the making and not deleted."""
+        states = (VersionState.READY.value, VersionState.CREATING.value)
+        mine = _JOINED.where(versions.c.project_id == project_id, versions.c.deleted_at.is_(None))
+        return await self._versions(mine.where(versions.c.state.in_(states)))
+
     async def by_ids(self, version_ids: Iterable[str]) -> dict[str, DatasetVersion]:
         """Returns id → version for those that are known, deleted ones too."""
         wanted = sorted(set(version_ids))
@@ -228,6 +260,7 @@ def _dataset_values(dataset: Dataset) -> dict[str, Any]:
         "name_key": fold(dataset.name) if dataset.deleted_at is None else dataset.id,
         "last_number": dataset.last_number,
         "hidden": dataset.hidden,
+        "public": dataset.public,
         "created_at": dataset.created_at,
         "deleted_at": dataset.deleted_at,
     }
@@ -260,6 +293,7 @@ def _version_values(version: DatasetVersion) -> dict[str, Any]:
         "created_at": version.created_at,
         "ready_at": version.ready_at,
         "deleted_at": version.deleted_at,
+        "released_at": version.released_at,
     }
 
 
@@ -286,4 +320,5 @@ def _to_version(row: Any) -> DatasetVersion:
         failure=row["failure"],
         report_digest=row["report_digest"],
         deleted_at=row["deleted_at"],
+        released_at=row["released_at"],
     )

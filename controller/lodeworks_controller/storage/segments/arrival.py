@@ -202,7 +202,7 @@ def _shared_assets(job: ArriveJob, numbers: _Numbers) -> tuple[Located, ...]:
 def _records(exchange: Path, column: str, recs: Ids, rids: Mapping[str, int], writer: Writer) -> list[Written]:
     """Writes boxes and the counts beside them; pictures without a record are left out."""
     boxes = writer.write_parts(BOXES, _boxes(exchange, column, recs, rids), rows=_ROWS_PER_SEGMENT)
-    counts = writer.write_parts(COUNTS, _counts(boxes), rows=_ROWS_PER_SEGMENT)
+    counts = writer.write_parts(COUNTS, counts_of(boxes), rows=_ROWS_PER_SEGMENT)
     return [*boxes, *counts]
 
 
@@ -221,7 +221,7 @@ def _boxes(exchange: Path, column: str, recs: Ids, rids: Mapping[str, int]) -> I
         yield pa.table([values[name] for name in BOXES_SCHEMA.names], BOXES_SCHEMA.names)
 
 
-def _counts(boxes: Sequence[Written]) -> Iterator[Any]:
+def counts_of(boxes: Sequence[Written]) -> Iterator[Any]:
     """Yields boxes per record and raw class, from what was just written: records never lie in two segments."""
     for part in boxes:
         rows = pq.read_table(part.path, columns=["rec", "rid"], partitioning=None)

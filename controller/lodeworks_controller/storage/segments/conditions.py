@@ -54,7 +54,7 @@ class Question:
         """Says for each member whether the condition holds; nothing is unknown, so NOT is exactly the rest."""
         match condition:
             case HasClass(name=name):
-                return self._with(self._rids[name])
+                return self.with_boxes(self._rids[name])
             case HasTag(tag=tag):
                 return self._tagged(tag)
             case Annotated():
@@ -96,7 +96,7 @@ class Question:
             found[places.to_numpy()] = True
         return found
 
-    def _with(self, rids: tuple[int, ...]) -> Flags:
+    def with_boxes(self, rids: tuple[int, ...]) -> Flags:
         """Says for each member whether it has a box of one of the raw classes."""
         wanted = IdSet(np.array(sorted(set(rids)), dtype=np.int64))
         hits = [rec[wanted.contains(rid)] for rec, rid, _ in self.counts.batches(self._annotated)]

@@ -56,7 +56,7 @@ def filter_members(job: FilterJob) -> Outcome:
     rows = read_members(job.source)
     question = Question(rows, source=job.source, rids=job.rids)
     kept = rows.filter(pa.array(question.holds(job.condition)))
-    return _outcome(kept, sources=(job.source,), folder=job.folder, counts=question.counts)
+    return outcome_of(kept, sources=(job.source,), folder=job.folder, counts=question.counts)
 
 
 def shortlist_members(job: ShortlistJob) -> int:
@@ -85,7 +85,7 @@ def merge_members(job: MergeJob) -> Outcome:
     mine = pa.table({"aid": host_aids, "rec": pa.array(recs, mask=recs == _NONE), "tags": tags})
     united = pa.concat_tables([mine.cast(MEMBERS_SCHEMA), guest.filter(pa.array(fresh)).cast(MEMBERS_SCHEMA)])
     order = np.argsort(ids_of(united.column("aid")), kind="stable")
-    return _outcome(united.take(pa.array(order)), sources=(job.host, job.guest), folder=job.folder)
+    return outcome_of(united.take(pa.array(order)), sources=(job.host, job.guest), folder=job.folder)
 
 
 def _chosen(ours: Ids, theirs: Ids, conflict: Conflict) -> Ids:
@@ -124,7 +124,7 @@ def exclude_members(job: ExcludeJob) -> Outcome:
     for other in job.others:
         theirs = ids_of(read_members(other, columns=["aid"]).column("aid"))
         keep &= ~IdSet(theirs).contains(aids)
-    return _outcome(rows.filter(pa.array(keep)), sources=(job.host,), folder=job.folder)
+    return outcome_of(rows.filter(pa.array(keep)), sources=(job.host,), folder=job.folder)
 
 
 def draw_parts(job: PartsJob) -> tuple[Outcome, ...]:
@@ -137,7 +137,7 @@ def draw_parts(job: PartsJob) -> tuple[Outcome, ...]:
         start += size
         folder = Path(job.folder) / str(number)
         folder.mkdir()
-        outcomes.append(_outcome(rows.take(pa.array(part)), sources=(job.source,), folder=str(folder)))
+        outcomes.append(outcome_of(rows.take(pa.array(part)), sources=(job.source,), folder=str(folder)))
     return tuple(outcomes)
 
 
@@ -151,7 +151,7 @@ def select_members(job: SelectJob) -> Outcome:
         for batch in batches_of(unique((job.source,), ASSETS), IdSet(aids), columns=["aid", "digest"])
     ]
     chosen = IdSet(np.concatenate([np.zeros(0, dtype=np.int64), *found]))
-    return _outcome(rows.filter(pa.array(chosen.contains(aids))), sources=(job.source,), folder=job.folder)
+    return outcome_of(rows.filter(pa.array(chosen.contains(aids))), sources=(job.source,), folder=job.folder)
 
 
 def positives(job: PositivesJob) -> tuple[int, ...]:
@@ -176,7 +176,8 @@ def shuffle(aids: NDArray[np.int64], *, seed: int, first: int | None = None) -> 
     return nearest[np.argsort(mixed[nearest], kind="stable")]
 
 
-def _outcome(rows: Any, *, sources: Sequence[Source], folder: str, counts: Counts | None = None) -> Outcome:
+def outcome_of(rows: Any, *, sources: Sequence[Source], folder: str, counts: Counts | None = None) -> Outcome:
+    """Writes members and returns them as a version that shares all the rest with its parents."""
     written = Writer(Path(folder)).write(MEMBERS, rows)
     return Outcome((written,), _shared(rows, sources), statistics_of(rows, sources=sources, counts=counts))
 
