@@ -177,16 +177,20 @@ class MineOptions(Options):
     """Which pictures to annotate next.
 
     Attributes:
-        strategy: random, entropy, margin, least_confidence, coreset, …
+        strategy: hybrid, random, entropy, least_confidence, margin, aldd, cald, kcenter, typiclust, or an added one.
         top_k: How many scores to keep, best first; None keeps all.
         seed: For random and for ties.
         score_threshold: Boxes below do not count.
+        class_names: The classes of `class_ap`.
+        class_ap: How well the model knows each of them, 0 to 1, as its validation measured.
     """
 
-    strategy: str = "entropy"
+    strategy: str = "hybrid"
     top_k: int | None = None
     seed: int = 0
     score_threshold: float | None = None
+    class_names: tuple[str, ...] = ()
+    class_ap: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

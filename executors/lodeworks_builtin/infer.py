@@ -67,8 +67,12 @@ def run(task: Task) -> None:
 
 def load_algorithms(source: ModelSource, *, threads: int) -> list[Algorithm]:
     """Returns one algorithm a thread; 0 threads are as many as this process may use cores."""
-    count = threads or len(os.sched_getaffinity(0))
-    return [source.load() for _ in range(count)]
+    return [source.load() for _ in range(threads or cores())]
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _predicted(seen: Iterable[Seen[list[Box]]]) -> Iterator[Picture]:

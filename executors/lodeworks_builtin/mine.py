@@ -14,10 +14,11 @@ from lodeworks_executor.errors import BadDatasetError, BadSettingError
 from lodeworks_formats import task_inputs as roles
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.segments import pictures_metadata, read_pictures, write_scores
+from lodeworks_runtime import Algorithm
 
-from lodeworks_builtin.infer import load_algorithms
+from lodeworks_builtin.infer import cores, load_algorithms
 from lodeworks_builtin.mining import Look, find_strategy
-from lodeworks_builtin.model_source import find_model
+from lodeworks_builtin.model_source import find_model, has_model
 from lodeworks_builtin.pace import Pace
 from lodeworks_builtin.picture_stream import PictureStream
 
@@ -39,7 +40,13 @@ def run(task: Task) -> None:
     """
     options = _options(task)
     strategy = find_strategy(options.strategy)
-    look = Look(seed=options.seed, stream=_stream(task, strategy), score_threshold=options.score_threshold)
+    look = Look(
+        seed=options.seed,
+        stream=_stream(task, strategy),
+        score_threshold=options.score_threshold,
+        budget=options.top_k,
+        class_ap=dict(zip(options.class_names, options.class_ap, strict=True)),
+    )
     try:
         view = task.role(roles.CANDIDATE)
         pace = Pace(pictures_metadata(view).count, progress=task.progress)
@@ -61,12 +68,15 @@ def best_first(scores: Iterable[tuple[str, float]], *, top_k: int | None) -> lis
     return sorted(scores, key=rank) if top_k is None else heapq.nsmallest(top_k, scores, key=rank)
 
 
-def _stream(task: Task, strategy: Strategy) -> PictureStream | None:
-    if not strategy.needs_model:
+def _stream(task: Task, strategy: Strategy) -> PictureStream[Algorithm | None] | None:
+    if strategy.model == "none":
         return None
+    assets = task.environment.inputs.assets
+    if strategy.model == "optional" and not has_model(task):
+        return PictureStream([None] * cores(), assets=assets)
     with tempfile.TemporaryDirectory(prefix="lodeworks-mine-") as scratch:
         algorithms = load_algorithms(find_model(task, scratch=Path(scratch)), threads=0)
-    return PictureStream(algorithms, assets=task.environment.inputs.assets)
+    return PictureStream[Algorithm | None](algorithms, assets=assets)
 
 
 def _options(task: Task) -> roles.MineOptions:
@@ -80,4 +90,6 @@ def _options(task: Task) -> roles.MineOptions:
         raise BadSettingError("top_k", f"wants 1 or more, not {options.top_k}")
     if options.score_threshold is not None and not 0.0 <= options.score_threshold <= 1.0:
         raise BadSettingError("score_threshold", f"wants a number between 0 and 1, not {options.score_threshold:g}")
+    if len(options.class_names) != len(options.class_ap):
+        raise BadSettingError("class_ap", f"wants one number for each of {len(options.class_names)} classes")
     return options

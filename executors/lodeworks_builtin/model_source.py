@@ -68,6 +68,11 @@ def find_model(task: Task, *, scratch: Path) -> ModelSource:
     )
 
 
+def has_model(task: Task) -> bool:
+    """Returns whether a run was given a model at all."""
+    return next(_given(task), None) is not None
+
+
 def _given(task: Task) -> Iterator[Path]:
     if task.has_role(roles.MODEL):
         root = task.role(roles.MODEL)

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lodeworks_formats.protocol import asset_path
-from lodeworks_runtime import Algorithm, PictureError, decode_picture
+from lodeworks_runtime import PictureError, decode_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+Tool = TypeVar("Tool")
 
 _AHEAD = 4
 
@@ -33,36 +34,34 @@ class Seen(Generic[T]):
     problem: str | None = None
 
 
-class PictureStream:
-    """Gives each picture to one of several algorithms, each on its own thread."""
+class PictureStream(Generic[Tool]):
+    """Gives each picture to one of several tools (algorithms, mostly), each on its own thread."""
 
-    def __init__(self, algorithms: Sequence[Algorithm], *, assets: Path) -> None:
-        self._algorithms = algorithms
+    def __init__(self, tools: Sequence[Tool], *, assets: Path) -> None:
+        self._tools = tools
         self._assets = assets
 
-    def look(
-        self, pictures: Iterable[Picture], measure: Callable[[Algorithm, NDArray[np.uint8]], T]
-    ) -> Iterator[Seen[T]]:
+    def look(self, pictures: Iterable[Picture], measure: Callable[[Tool, NDArray[np.uint8]], T]) -> Iterator[Seen[T]]:
         """Yields what `measure` says of each picture, in the order given.
 
         A picture that is missing or cannot be decoded is yielded with its problem; it does not end the stream.
         """
-        free: SimpleQueue[Algorithm] = SimpleQueue()
-        for algorithm in self._algorithms:
-            free.put(algorithm)
+        free: SimpleQueue[Tool] = SimpleQueue()
+        for tool in self._tools:
+            free.put(tool)
 
         def work(picture: Picture) -> Seen[T]:
             try:
                 image = decode_picture((self._assets / asset_path(picture.upright_name)).read_bytes())
             except (OSError, PictureError) as error:
                 return Seen(picture, None, f"{picture.upright_name}: {error}")
-            algorithm = free.get()
+            tool = free.get()
             try:
-                return Seen(picture, measure(algorithm, image))
+                return Seen(picture, measure(tool, image))
             finally:
-                free.put(algorithm)
+                free.put(tool)
 
-        workers = len(self._algorithms)
+        workers = len(self._tools)
         waiting: deque[Future[Seen[T]]] = deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
             try:

@@ -26,8 +26,9 @@ from lodeworks_controller.service.task import TaskService
 
 MINE: Final = "mine"
 BUILTIN_MINE: Final = "mine"
-RANDOM: Final = "random"
-WITH_MODEL: Final = "entropy"
+WITHOUT_MODEL: Final = "typiclust"
+WITH_MODEL: Final = "hybrid"
+NEED_NO_MODEL: Final = frozenset({"random", "typiclust", "kcenter"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ class MiningService:
         executor = await self._executors.find(tx, wish.executor or BUILTIN_MINE)
         own = executor.name == BUILTIN_MINE
         use = await model_use(tx, project_id, wish.model, with_onnx=own) if wish.model else None
-        strategy = wish.strategy or (RANDOM if use is None else WITH_MODEL)
-        if use is None and (strategy == WITH_MODEL or not own):
+        strategy = wish.strategy or (WITHOUT_MODEL if use is None else WITH_MODEL)
+        if use is None and not (own and strategy in NEED_NO_MODEL):
             raise InvalidError(
                 "MODEL_MISSING", f"strategy {strategy} needs a model; name one with --model", field="model"
             )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from lodeworks_formats.pictures import Picture
 
-    from lodeworks_builtin.mining.base import Look
+    from lodeworks_builtin.mining.base import Look, ModelNeed
 
 _BITS = 53
 
@@ -19,7 +19,7 @@ class RandomStrategy:
     """Gives each picture a lot between 0 and 1 that depends on the seed and the picture alone, not on its company."""
 
     name = "random"
-    needs_model = False
+    model: ModelNeed = "none"
 
     def score(self, pictures: Iterable[Picture], *, look: Look) -> Iterator[tuple[str, float]]:
         """Yields each picture's lot."""

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 from lodeworks_executor.errors import BadSettingError
 
-from lodeworks_builtin.mining.entropy import EntropyStrategy
+from lodeworks_builtin.mining.aldd import aldd
+from lodeworks_builtin.mining.base import MeasuredStrategy
+from lodeworks_builtin.mining.cald import cald
+from lodeworks_builtin.mining.diversity import DiversityStrategy, kcenter, typiclust
+from lodeworks_builtin.mining.hybrid import HybridStrategy
 from lodeworks_builtin.mining.random import RandomStrategy
+from lodeworks_builtin.mining.uncertainty import entropy, least_confidence, margin
 
 if TYPE_CHECKING:
     from lodeworks_builtin.mining.base import Strategy
@@ -33,4 +38,14 @@ def strategy_names() -> list[str]:
 
 
 def _built_in() -> tuple[Strategy, ...]:
-    return (RandomStrategy(), EntropyStrategy())
+    return (
+        HybridStrategy(),
+        RandomStrategy(),
+        MeasuredStrategy("entropy", entropy),
+        MeasuredStrategy("least_confidence", least_confidence),
+        MeasuredStrategy("margin", margin),
+        MeasuredStrategy("aldd", aldd),
+        MeasuredStrategy("cald", cald),
+        DiversityStrategy("kcenter", kcenter),
+        DiversityStrategy("typiclust", typiclust),
+    )
