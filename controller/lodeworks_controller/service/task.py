@@ -154,7 +154,14 @@ class TaskService:
                 )
             left = 0
             for parent_id in await tx.tasks.parents(task_id):
-                left += (await tx.tasks.get(parent_id)).state is not TaskState.SUCCEEDED
+                parent = await tx.tasks.get(parent_id)
+                if parent.state in {TaskState.FAILED, TaskState.CANCELLED}:
+                    # Nothing would ever unblock it.
+                    raise ConflictError(
+                        "DEPENDENCY_FAILED",
+                        f"task {parent_id} that this one waits for is {parent.state.value}; retry that one first",
+                    )
+                left += parent.state is not TaskState.SUCCEEDED
             if fresh:
                 await tx.tasks.drop_checkpoint(task_id)
             again = await swap(tx, task, again_from_start(task, deps_left=left, at=tx.now()))
