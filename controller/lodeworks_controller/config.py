@@ -11,7 +11,6 @@ from typing import Any
 
 from lodeworks_controller.errors import InvalidError
 
-
 PLACE = "installation.toml"
 """The file of the state folder that says where the rest of the installation is."""
 
@@ -128,6 +127,8 @@ def _convert(name: str, value: Any) -> Any:
     try:
         if isinstance(default, Path):
             return Path(value).expanduser().absolute()
+        if name == "shared":
+            return str(Path(value).expanduser().absolute()) if value else ""
         if isinstance(default, tuple):
             return tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
         return type(default)(value)

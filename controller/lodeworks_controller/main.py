@@ -9,13 +9,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lodeworks_controller.config import Config, load_config
-from lodeworks_controller.errors import ConflictError, LodeworksError, NotFoundError
+from lodeworks_controller.errors import ConflictError, InvalidError, LodeworksError, NotFoundError, UnavailableError
 from lodeworks_controller.state_lock import Note, locked, read_note, remove_note, write_note
 
 _FAILED = 1
@@ -54,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--state", help="folder of everything that the controller keeps")
+    shared.add_argument(
+        "--database",
+        dest="database_url",
+        metavar="URL",
+        help="postgresql://user:password@host/name for several controllers; default: SQLite in the state folder",
+    )
+    shared.add_argument("--shared", metavar="FOLDER", help="folder of content and trust that all controllers see")
     shared.add_argument("--config", type=Path, help="TOML file; flags and LODE_* variables win")
     shared.add_argument("--log-level", dest="log_level", help="DEBUG, INFO, WARNING or ERROR")
 
@@ -68,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--listen-agents", dest="listen_agents", help="host:port for workers and devices")
     serve.add_argument("--listen-metrics", dest="listen_metrics", help="host:port for metrics; empty for none")
     serve.add_argument("--name", dest="names", action="append", help="a name under which others reach this controller")
+    serve.add_argument(
+        "--address", dest="addresses", action="append", metavar="HOST:PORT", help="a controller of this installation"
+    )
+    serve.add_argument(
+        "--agents-address", dest="agent_addresses", action="append", metavar="HOST:PORT", help="the same, for agents"
+    )
     serve.set_defaults(command=_serve)
 
     migrate = commands.add_parser("migrate", parents=[shared], help="bring the database to the newest schema")
@@ -86,11 +100,16 @@ def _start_log(config: Config) -> None:
 def _init(config: Config, flags: dict[str, Any]) -> int:
     from lodeworks_controller.storage.database.migration import migrate  # noqa: PLC0415 (only this command pays)
     from lodeworks_controller.trust.installation import create_trust  # noqa: PLC0415
+    from lodeworks_controller.wiring.place import check_place, remember_place  # noqa: PLC0415
 
+    check_place(config)
     config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(config.state):
-        trust = create_trust(config.trust, clock=_now)
-        migrate(config.database)
+        migrate(config.database_address)
+        config.shared_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(config.shared_folder) if config.shared else nullcontext():
+            trust = create_trust(config.trust, clock=_now)
+        remember_place(config)
         token = asyncio.run(_bootstrap(config, flags["administrator"], flags["project"]))
     answer = {
         "state": str(config.state),
@@ -115,8 +134,10 @@ async def _bootstrap(config: Config, administrator: str, project: str) -> str:
 def _serve(config: Config, flags: dict[str, Any]) -> int:
     del flags
     from lodeworks_controller.storage.segments.pool import Pool  # noqa: PLC0415
+    from lodeworks_controller.wiring.place import check_place, require_installation  # noqa: PLC0415
 
-    _require_installation(config)
+    check_place(config)
+    require_installation(config)
     with locked(config.state):
         # Before grpc is imported: its threads do not survive the making of processes.
         pool = Pool(processes=config.pool_processes, memory_bytes=config.pool_memory_bytes).start()
@@ -133,7 +154,7 @@ async def _serve_until_stopped(config: Config, pool: Any) -> int:
     from lodeworks_controller.wiring.controller import Controller, program_version  # noqa: PLC0415
     from lodeworks_controller.wiring.ground import grounded  # noqa: PLC0415
 
-    await asyncio.to_thread(check_schema, config.database)
+    await asyncio.to_thread(check_schema, config.database_address)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -162,10 +183,11 @@ def _with_port(listen: str, port: int) -> str:
 def _migrate(config: Config, flags: dict[str, Any]) -> int:
     del flags
     from lodeworks_controller.storage.database.migration import migrate  # noqa: PLC0415
+    from lodeworks_controller.wiring.place import require_installation  # noqa: PLC0415
 
-    _require_installation(config)
+    require_installation(config)
     with locked(config.state):
-        revision = migrate(config.database)
+        revision = migrate(config.database_address)
     sys.stdout.write(f"the database is at revision {revision or 'none'}\n")
     return 0
 
@@ -187,7 +209,11 @@ def _doctor(config: Config, flags: dict[str, Any]) -> int:
 
 
 def _look_at_state(config: Config) -> _Finding:
-    if not config.database.exists():
+    from lodeworks_controller.wiring.place import require_installation  # noqa: PLC0415
+
+    try:
+        require_installation(config)
+    except NotFoundError:
         return _Finding(good=False, text=f"no installation at {config.state}; run `lode-controller init`")
     mode = config.state.stat().st_mode & 0o077
     if mode:
@@ -197,17 +223,19 @@ def _look_at_state(config: Config) -> _Finding:
 
 def _look_at_schema(config: Config) -> _Finding:
     from lodeworks_controller.storage.database.migration import check_schema, current_revision  # noqa: PLC0415
+    from lodeworks_controller.wiring.place import shown  # noqa: PLC0415
 
     try:
-        check_schema(config.database)
-    except ConflictError as error:
+        check_schema(config.database_address)
+        revision = current_revision(config.database_address) or "without migrations"
+    except (ConflictError, UnavailableError, InvalidError) as error:
         return _Finding(good=False, text=error.message)
-    return _Finding(good=True, text=f"schema {current_revision(config.database) or 'without migrations'}")
+    return _Finding(good=True, text=f"schema {revision} in {shown(config)}")
 
 
 def _look_at_disk(config: Config) -> _Finding:
-    free = shutil.disk_usage(config.state).free
-    text = f"{free / 1024**3:.1f} GiB free on the disk of {config.state}"
+    free = shutil.disk_usage(config.shared_folder).free
+    text = f"{free / 1024**3:.1f} GiB free on the disk of {config.shared_folder}"
     return _Finding(good=free > 1024**3, text=text)
 
 
@@ -218,11 +246,3 @@ def _look_at_process(config: Config) -> _Finding:
     except ConflictError:
         note = read_note(config.state)
         return _Finding(good=True, text=f"running at {note.listen}" if note else "starting")
-
-
-def _require_installation(config: Config) -> None:
-    if not config.database.exists():
-        raise NotFoundError(
-            "NO_INSTALLATION",
-            f"there is no installation at {config.state}; make one with `lode-controller init --state {config.state}`",
-        )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.idempotency import IdempotencyRows
     from lodeworks_controller.service.identity import TokenRows, UserRows
     from lodeworks_controller.service.message import MessageRows
+    from lodeworks_controller.service.installation import InstallationRows
     from lodeworks_controller.service.model import ModelRows
     from lodeworks_controller.service.object_class import ClassRows
     from lodeworks_controller.service.outbox import OutboxRows
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.presence import PresenceRows
     from lodeworks_controller.service.project import ProjectRows
     from lodeworks_controller.service.quota import QuotaRows
+    from lodeworks_controller.service.role import RoleRows
     from lodeworks_controller.service.schedule import ScheduleRows
     from lodeworks_controller.service.task_rows import TaskRows
     from lodeworks_controller.service.webhook import WebhookRows
@@ -176,6 +178,16 @@ class Transaction(Protocol):
     @property
     def schedules(self) -> ScheduleRows:
         """The schedules and their fires."""
+        ...
+
+    @property
+    def roles(self) -> RoleRows:
+        """Who does what is done by one controller for all."""
+        ...
+
+    @property
+    def installation(self) -> InstallationRows:
+        """What holds for the installation as a whole."""
         ...
 
     @property

@@ -11,14 +11,16 @@ from lodeworks_controller.service.identity import IdentityService
 from lodeworks_controller.service.project_service import ProjectService
 from lodeworks_controller.storage.database.unit import SqlStore
 from lodeworks_controller.trust.installation import load_trust
+from lodeworks_controller.wiring.place import belong
 
 
 async def bootstrap(config: Config, *, administrator: str, project: str, clock: Clock) -> str:
     """Makes both where they are missing, and returns the administrator's token. Harmless to repeat."""
     ids = ulids(clock)
     trust = load_trust(config.trust, clock=clock)
-    store = await SqlStore.open(config.database, clock=clock, ids=ids)
+    store = await SqlStore.open(config.database_address, clock=clock, ids=ids)
     try:
+        await belong(config, store, ca_fingerprint=trust.authority.fingerprint, new_mark=ids())
         user, token = await IdentityService(store, ids=ids, secrets=trust.bearer_secrets).bootstrap(administrator)
         if project:
             principal = Principal(user.id, user.name, user.role)

@@ -84,7 +84,7 @@ class Controller:
             store,
             ground.blobs,
             pool=ground.pool,
-            scratch=ground.config.state / "scratch",
+            scratch=ground.config.scratch,
             tasks=self.engine.tasks,
             ids=ground.ids,
         )

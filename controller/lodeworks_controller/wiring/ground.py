@@ -14,6 +14,7 @@ from lodeworks_controller.storage.blobs.disk import DiskBlobStore
 from lodeworks_controller.storage.database.unit import SqlStore
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_controller.trust.installation import Trust, load_trust
+from lodeworks_controller.wiring.place import belong
 
 
 @dataclass(slots=True)
@@ -38,8 +39,9 @@ async def grounded(config: Config, *, clock: Clock, pool: Pool) -> AsyncIterator
     trust = await asyncio.to_thread(load_trust, config.trust, clock=clock)
     blobs = DiskBlobStore(config.blobs, ids=ids)
     await asyncio.to_thread(blobs.open)
-    store = await SqlStore.open(config.database, clock=clock, ids=ids)
+    store = await SqlStore.open(config.database_address, clock=clock, ids=ids)
     try:
+        await belong(config, store, ca_fingerprint=trust.authority.fingerprint, new_mark=ids())
         yield Ground(config, clock, ids, store, blobs, trust, pool, Wakes(), LeaseTerms())
     finally:
         await store.close()

@@ -23,6 +23,7 @@ from lodeworks_controller.storage.database.executor import SqlExecutorRows
 from lodeworks_controller.storage.database.idempotency import SqlIdempotencyRows
 from lodeworks_controller.storage.database.identity import SqlTokenRows, SqlUserRows
 from lodeworks_controller.storage.database.message import SqlMessageRows
+from lodeworks_controller.storage.database.installation import SqlInstallationRows
 from lodeworks_controller.storage.database.model import SqlModelRows
 from lodeworks_controller.storage.database.object_class import SqlClassRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
@@ -30,6 +31,7 @@ from lodeworks_controller.storage.database.prediction_set import SqlPredictionSe
 from lodeworks_controller.storage.database.presence import SqlPresenceRows
 from lodeworks_controller.storage.database.project import SqlProjectRows
 from lodeworks_controller.storage.database.quota import SqlQuotaRows
+from lodeworks_controller.storage.database.role import SqlRoleRows
 from lodeworks_controller.storage.database.schedule import SqlScheduleRows
 from lodeworks_controller.storage.database.task import SqlTaskRows
 from lodeworks_controller.storage.database.webhook import SqlWebhookRows
@@ -183,6 +185,16 @@ class SqlTransaction:
     def schedules(self) -> SqlScheduleRows:
         """The schedules and their fires."""
         return SqlScheduleRows(self._connection)
+
+    @cached_property
+    def roles(self) -> SqlRoleRows:
+        """Who does what is done by one controller for all."""
+        return SqlRoleRows(self._connection, now=self._now)
+
+    @cached_property
+    def installation(self) -> SqlInstallationRows:
+        """What holds for the installation as a whole."""
+        return SqlInstallationRows(self._connection)
 
     @cached_property
     def audit(self) -> SqlAuditRows:
