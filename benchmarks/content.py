@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from lodeworks.channel.content_wire import ContentWire
 from lodeworks.channel.dial import ClientCertificate, dial
 from lodeworks.channel.download import download
 from lodeworks.channel.upload import blob_of_bytes, blob_of_file, upload
+from lodeworks_controller.trust.installation import load_trust
 
 GOALS = {"up_share": 0.8, "down_share": 0.8, "log_lines_s": 500_000.0}
 MOST = {"resume_resent_share": 0.02}
@@ -91,7 +93,7 @@ def installation(folder: Path) -> Iterator[Installation]:
     try:
         assert process.stdout is not None
         ready = process.stdout.readline().replace(",", "").split()
-        ca_pem = next((state / "trust").rglob("ca*.pem")).read_bytes()
+        ca_pem = load_trust(state / "trust", clock=lambda: datetime.now(UTC)).authority.certificate_pem
         yield Installation(state, ready[2], ready[4], json.loads(made.stdout)["token"], ca_pem)
     finally:
         process.terminate()
@@ -174,7 +176,7 @@ async def measure_blobs(world: Installation, peer_at: str, folder: Path, *, mib:
             took["down"].append(
                 await seconds(lambda blob=blob: download(wire, blob.digest, target, size_bytes=blob.size_bytes))
             )
-            for left in (path, target, folder / "theirs"):
+            for left in (path, target, folder / "theirs", folder / f"kept-{number + 1}"):
                 left.unlink()
     speed = {name: mib * 1.048576 / statistics.median(times) for name, times in took.items()}
     up, down = speed["up"] / speed["peer up"], speed["down"] / speed["peer down"]

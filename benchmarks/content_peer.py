@@ -22,6 +22,8 @@ PUT, GET = "/peer.Stream/Put", "/peer.Stream/Get"
 class _Handlers(grpc.GenericRpcHandler):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kept = folder / "kept-0"
+        self._number = 0
 
     def service(self, handler_call_details: Any) -> Any:
         if handler_call_details.method == PUT:
@@ -33,16 +35,19 @@ class _Handlers(grpc.GenericRpcHandler):
     def _put(self, messages: Iterator[bytes], context: Any) -> bytes:
         del context
         hasher = hashlib.sha256()
-        with (self._folder / "kept").open("wb", buffering=0) as file:
+        self._number += 1
+        path = self._folder / f"kept-{self._number}"  # a new file, as a store must: writing over one is cheaper
+        with path.open("wb", buffering=0) as file:
             for data in messages:
                 file.write(data)
                 hasher.update(data)
             os.fsync(file.fileno())
+        self._kept = path
         return hasher.hexdigest().encode()
 
     def _get(self, name: bytes, context: Any) -> Iterator[bytes]:
         del name, context
-        with (self._folder / "kept").open("rb", buffering=0) as file:
+        with self._kept.open("rb", buffering=0) as file:
             while data := file.read(MESSAGE_BYTES):
                 yield data
 

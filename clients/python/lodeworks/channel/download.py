@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import grpc
 
+from lodeworks.channel.ahead import ahead
 from lodeworks.channel.content_wire import BlobReading
 from lodeworks.channel.errors import DigestMismatchError
 from lodeworks.channel.patience import Patience
@@ -86,7 +87,8 @@ async def download(
     part = path.with_name(path.name + ".part")
     file, hasher, offset = await asyncio.to_thread(_open_part, part, size_bytes)
     try:
-        async for data in read_resuming(source, digest, offset=offset, size_bytes=size_bytes, patience=patience):
+        pieces = read_resuming(source, digest, offset=offset, size_bytes=size_bytes, patience=patience)
+        async for data in ahead(pieces):
             await asyncio.to_thread(_append, file, hasher, data)
             offset += len(data)
             if progress is not None:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import grpc
 
+from lodeworks.channel.ahead import ahead
 from lodeworks.channel.content_wire import BlobWriting
 from lodeworks.channel.errors import DigestMismatchError
 from lodeworks.channel.patience import Patience
@@ -17,7 +18,7 @@ from lodeworks.channel.refusal import refusal_of
 
 _T = TypeVar("_T")
 
-CHUNK_BYTES: Final = 512 * 1024
+CHUNK_BYTES: Final = 256 * 1024
 """Bytes per message of a Write."""
 
 SMALL_BYTES: Final = 256 * 1024
@@ -62,7 +63,7 @@ async def upload(
         sink: Where to write.
         blobs: What should be there afterwards.
         patience: How long to go on trying after interruptions.
-        progress: Called with the bytes sent so far.
+        progress: Called with the bytes that are there by now, of those that were missing.
 
     Raises:
         DigestMismatchError: A file is no longer what its digest says.
@@ -71,7 +72,7 @@ async def upload(
         OSError: A file cannot be read.
     """
     patience = patience or Patience()
-    sent_bytes = 0
+    sent_bytes = done_bytes = 0
     missing = await _missing(sink, blobs, patience)
     small = [blob for blob in missing if blob.size_bytes <= SMALL_BYTES]
     for batch in _batches(small):
@@ -79,14 +80,15 @@ async def upload(
         await _patiently(partial(sink.batch_put, contents), patience)
         patience.progressed()
         sent_bytes += sum(blob.size_bytes for blob in batch)
+        done_bytes = sent_bytes
         if progress is not None:
-            progress(sent_bytes)
+            progress(done_bytes)
     for blob in missing:
         if blob.size_bytes > SMALL_BYTES:
-            await _write(sink, blob, patience)
-            sent_bytes += blob.size_bytes
+            sent_bytes += await _write(sink, blob, patience)
+            done_bytes += blob.size_bytes
             if progress is not None:
-                progress(sent_bytes)
+                progress(done_bytes)
     return sent_bytes
 
 
@@ -102,8 +104,16 @@ async def _missing(sink: BlobWriting, blobs: Sequence[LocalBlob], patience: Pati
     return missing
 
 
-async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> None:
-    """Sends one large blob; after an interruption the receiver says from where."""
+async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> int:
+    """Sends one large blob; after an interruption the receiver says from where. Returns how many bytes were sent."""
+    sent_bytes = 0
+
+    async def counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        nonlocal sent_bytes
+        async for data in chunks:
+            yield data
+            sent_bytes += len(data)
+
     written = await _patiently(partial(sink.get_write, blob.digest), patience)
     while not written.complete:
         before = written.committed_bytes
@@ -112,7 +122,7 @@ async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> None
                 blob.digest,
                 size_bytes=blob.size_bytes,
                 offset=before,
-                chunks=_chunks(blob, offset=before),
+                chunks=counted(ahead(_chunks(blob, offset=before))),
             )
         except grpc.RpcError as error:
             if refusal_of(error).reason != "WRITE_GAP":
@@ -120,6 +130,7 @@ async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> None
             written = await _patiently(partial(sink.get_write, blob.digest), patience)
         if written.committed_bytes > before:
             patience.progressed()
+    return sent_bytes
 
 
 async def _chunks(blob: LocalBlob, *, offset: int) -> AsyncIterator[bytes]:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from lodeworks_controller.errors import ConflictError, GapError, InvalidError
 from lodeworks_controller.service.content import Blob
-from lodeworks_controller.storage.blobs.folder import full_disk_as_refusal, sync_file, sync_folder
+from lodeworks_controller.storage.blobs.folder import (
+    begin_writing_back,
+    full_disk_as_refusal,
+    sync_file,
+    sync_folder,
+)
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hasher
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _CHUNK_BYTES: Final = 1 << 20
+_WRITE_BACK_BYTES: Final = 16 << 20
 
 
 class UnfinishedWrite:
@@ -40,6 +46,7 @@ class UnfinishedWrite:
         self._file: FileIO | None = None
         self._hasher: Hasher = hashlib.sha256()
         self._committed_bytes = 0
+        self._given_back = 0
         self._superseded = False
         self._busy = asyncio.Lock()
 
@@ -134,6 +141,10 @@ class UnfinishedWrite:
             raise
         self._hasher.update(data)
         self._committed_bytes += len(data)
+        fresh = self._committed_bytes - self._given_back
+        if fresh >= _WRITE_BACK_BYTES:
+            begin_writing_back(self._file.fileno(), offset=self._given_back, size_bytes=fresh)
+            self._given_back = self._committed_bytes
 
     def _publish(self) -> None:
         assert self._file is not None
