@@ -14,6 +14,8 @@ from lodeworks_formats.task_inputs import IngestOptions
 from lodeworks_builtin.ingesting.blobs import BlobFolder
 from lodeworks_builtin.ingesting.formats import truth_reader
 from lodeworks_builtin.ingesting.importer import Importer
+from lodeworks_builtin.ingesting.known import KnownPictures
+from lodeworks_builtin.ingesting.location import located_source
 from lodeworks_builtin.ingesting.report import IngestReport
 from lodeworks_builtin.ingesting.source import opened_source
 from lodeworks_builtin.pace import Progress
@@ -24,23 +26,32 @@ def run(task: Task) -> None:
     exchange = task.output(task_inputs.EXCHANGE)
     try:
         options = IngestOptions.from_bytes(_options(task))
-        report = ingest(
-            task.role(task_inputs.SOURCE),
-            exchange=exchange,
-            blobs=task.output(task_inputs.BLOBS),
-            options=options,
-            progress=task.progress,
-        )
+        with located_source(task, options, work_folder=exchange.parent) as source:
+            report = ingest(
+                source,
+                exchange=exchange,
+                blobs=task.output(task_inputs.BLOBS),
+                options=options,
+                progress=_second_half(task.progress) if options.url else task.progress,
+                known=task.role(task_inputs.KNOWN) if task.has_role(task_inputs.KNOWN) else None,
+            )
     except FormatError as error:
         raise ExecutorError(f"{error.reason}: {error}", code=ErrorCode.DATASET) from error
     task.output(task_inputs.REPORT).write_bytes(report.to_bytes())
+
+
+def _second_half(progress: Progress) -> Progress:
+    """Returns the progress of work that begins when a download, the first half, is done."""
+    return lambda share, line: progress(0.5 + share / 2, line)
 
 
 def _options(task: Task) -> bytes:
     return task.role(task_inputs.OPTIONS).read_bytes() if task.has_role(task_inputs.OPTIONS) else b""
 
 
-def ingest(source: Path, *, exchange: Path, blobs: Path, options: IngestOptions, progress: Progress) -> IngestReport:
+def ingest(
+    source: Path, *, exchange: Path, blobs: Path, options: IngestOptions, progress: Progress, known: Path | None = None
+) -> IngestReport:
     """Reads a source whole and returns the report; memory does not grow with the pictures' bytes.
 
     Args:
@@ -48,27 +59,43 @@ def ingest(source: Path, *, exchange: Path, blobs: Path, options: IngestOptions,
         exchange: The new Parquet file of pictures, in the order of their names.
         blobs: Folder for originals and upright copies, by digest.
         options: Format and limits.
-        progress: Called with shares from 0 to 1.
+        progress: Called with shares from 0 to 1, and a line for people.
+        known: A view; with it only labels are read, for its pictures.
 
     Raises:
         FormatError: The source as a whole is hostile, broken or empty; nothing of it should be used.
     """
+    blob_folder = BlobFolder(blobs)
     with opened_source(source, options=options, work_folder=exchange.parent) as opened:
         report = IngestReport("")
         reader = truth_reader(opened, options=options, report=report)
-        if not reader.layout.candidates:
-            raise FormatError("EMPTY_SOURCE", "there is no picture in it; put them into a folder images/", source.name)
-        importer = Importer(opened, reader, blobs=BlobFolder(blobs), options=options, report=report)
-        importer.report_strays()
         part = exchange.with_name(exchange.name + ".part")
+        if known is not None:
+            report.labelled = 0
+            labels = KnownPictures(opened, reader, view=known, options=options, report=report)
+            count = write_pictures(part, labels.pictures(progress), kind="exchange")
+            _refuse_nothing(count, report, part, "none of its annotations is for a picture of the dataset")
+            part.replace(exchange)
+            return report
+        if not reader.layout.candidates:
+            message = "there is no picture in it; put them into a folder images/"
+            if reader.layout.orphans or reader.shared_name:
+                message += ", or say --labels-for DATASET if it has the pictures"
+            raise FormatError("EMPTY_SOURCE", message, options.source_name or source.name)
+        importer = Importer(opened, reader, blobs=blob_folder, options=options, report=report)
         count = write_pictures(part, importer.pictures(progress), kind="exchange")
-    if count == 0:
-        part.unlink()
-        first = report.problems[0]["message"] if report.problems else "none could be read"
-        raise FormatError("EMPTY_SOURCE", f"none of its pictures can be used ({first})", source.name)
+    _refuse_nothing(count, report, part, "none of its pictures can be used")
     if importer.merges:
         write_pictures(exchange, importer.merged(read_pictures(part)), kind="exchange")
         part.unlink()
     else:
         part.replace(exchange)
     return report
+
+
+def _refuse_nothing(count: int, report: IngestReport, part: Path, message: str) -> None:
+    if count:
+        return
+    part.unlink()
+    first = f"{report.problems[0]['file']}: {report.problems[0]['message']}" if report.problems else "there is nothing"
+    raise FormatError("EMPTY_SOURCE", f"{message} ({first})")

@@ -11,9 +11,9 @@ from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.blobs import BlobFolder
 from lodeworks_builtin.ingesting.formats import TruthReader
-from lodeworks_builtin.ingesting.labels import ClassNames, Labels, voc_predictions
+from lodeworks_builtin.ingesting.intake import Intake
+from lodeworks_builtin.ingesting.labels import Labels
 from lodeworks_builtin.ingesting.layout import Candidate
-from lodeworks_builtin.ingesting.meta import read_prediction_model
 from lodeworks_builtin.ingesting.report import (
     ACCEPTED,
     ANNOTATIONS,
@@ -59,36 +59,23 @@ class Importer:
         self._source = source
         self._reader = reader
         self._layout = layout = reader.layout
+        self._intake = Intake(source, reader, options=options, report=report)
         self._blobs = blobs
         self._options = options
         self._report = report
         self._first: dict[bytes, _First] = {}
-        self._classes = ClassNames(dict(options.class_map))
         self._has_truth = reader.shared_name or any(candidate.truth for candidate in layout.candidates)
-        report.prediction_model = read_prediction_model(source, layout, report)
-
-    def report_strays(self) -> None:
-        """Reports every file that no picture brings along."""
-        for entry, predicted in self._layout.orphans:
-            kind = PREDICTIONS if predicted else ANNOTATIONS
-            message = "there is no picture of this name"
-            self._report.reject(kind, entry.name, reason="ANNOTATION_WITHOUT_PICTURE", message=message)
-        for entry, message, kind in self._layout.misplaced:
-            self._report.reject(kind, entry.name, reason="WRONG_FORMAT", message=message)
-        for entry, message, kind in self._layout.duplicates:
-            self._report.reject(kind, entry.name, reason="DUPLICATE_NAME", message=message)
-        for _ in self._layout.others:
-            self._report.other()
-        self._reader.report_missing(self._report, self._layout.candidates)
 
     def pictures(self, progress: Progress) -> Iterator[Picture]:
         """Yields each different picture once, in the order of the source."""
+        self._intake.report_strays()
         candidates = self._layout.candidates
+        self._reader.report_missing(self._report, candidates)
         for candidate in Pace(len(candidates), progress=progress).through(candidates, what="reading"):
             picture = self._take(candidate)
             if picture is not None:
                 yield picture
-        self._report.mapped = self._classes.counts
+        self._report.mapped = self._intake.classes.counts
 
     def merged(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         """Yields the pictures with what identical ones add."""
@@ -116,9 +103,9 @@ class Importer:
             first = self._first.get(digest.digest())
             derived = upright_copy(data, header) if first is None and needs_upright_copy(header) else None
         except FormatError as error:
-            self._refuse(candidate, error)
+            self._intake.refuse(candidate, error)
             return None
-        truth, predictions = self._truth(candidate, header), self._predictions(candidate.predictions, header)
+        truth, predictions = self._intake.truth(candidate, header), self._intake.predictions(candidate, header)
         if first is not None:
             self._merge(digest.hexdigest(), candidate, first, truth=truth, predictions=predictions)
             return None
@@ -127,8 +114,7 @@ class Importer:
         self._report.file(PICTURES, ACCEPTED)
         self._note(candidate.picture.name, header)
         self._report.size_bytes += len(data)
-        self._accept_labels(candidate.truth, truth, kind=ANNOTATIONS)
-        self._accept_labels(candidate.predictions, predictions, kind=PREDICTIONS)
+        self._intake.accept(candidate, truth=truth, predictions=predictions)
         if truth is None and candidate.truth is None and self._has_truth:
             message = "there is no annotation of this name; the picture comes in as not annotated"
             name = candidate.picture.name
@@ -150,24 +136,6 @@ class Importer:
             derived_digest=None if derived is None else self._blobs.put(derived),
         )
 
-    def _truth(self, candidate: Candidate, header: PictureHeader) -> Labels | None:
-        """Returns the ground truth of a picture, or None when there is none that can be used."""
-        try:
-            return self._classes.apply(self._reader.truth(candidate, header))
-        except FormatError as error:
-            name = self._name(candidate.truth)
-            self._report.reject(ANNOTATIONS, name, reason=error.reason, message=error.message, line=error.line)
-            return None
-
-    def _predictions(self, entry: Entry | None, header: PictureHeader) -> Labels | None:
-        if entry is None:
-            return None
-        try:
-            return self._classes.apply(voc_predictions(self._source.read(entry), header))
-        except FormatError as error:
-            self._report.reject(PREDICTIONS, entry.name, reason=error.reason, message=error.message, line=error.line)
-            return None
-
     def _note(self, name: str, header: PictureHeader) -> None:
         """Tells what a person might not know about a picture that was taken."""
         suffix = name.rpartition(".")[2].lower()
@@ -181,24 +149,6 @@ class Importer:
             message = f"the picture has {header.bits} bits a channel; programs that train see 8 of them"
             self._report.problem(name, reason="DEEP_PICTURE", message=message, outcome=NOTED)
 
-    def _name(self, entry: Entry | None, labels: Labels | None = None) -> str:
-        if entry is not None:
-            return entry.name
-        return labels.file if labels is not None and labels.file else self._reader.shared_name
-
-    def _accept_labels(self, entry: Entry | None, labels: Labels | None, *, kind: str) -> None:
-        self._count_labels(entry, labels, kind=kind, outcome=ACCEPTED)
-
-    def _count_labels(self, entry: Entry | None, labels: Labels | None, *, kind: str, outcome: str) -> None:
-        if labels is None:
-            return
-        if entry is not None:
-            self._report.file(kind, outcome)
-        name = self._name(entry, labels)
-        self._report.labels(kind, name, labels.boxes, labels.problems, outcome=outcome)
-        if labels.note:
-            self._report.problem(name, reason="SIZE_DIFFERS", message=labels.note, outcome=NOTED)
-
     def _merge(
         self, digest: str, candidate: Candidate, first: _First, *, truth: Labels | None, predictions: Labels | None
     ) -> None:
@@ -210,28 +160,22 @@ class Importer:
         )
         if first.truth is None and truth is not None:
             merge.truth, first.truth = truth, _hash(truth)
-            self._accept_labels(candidate.truth, truth, kind=ANNOTATIONS)
+            self._intake.count(candidate.truth, truth, kind=ANNOTATIONS, outcome=ACCEPTED)
         else:
             self._merge_labels(candidate.truth, truth, first, kind=ANNOTATIONS)
         if first.predictions is None and predictions is not None:
             merge.predictions, first.predictions = predictions, _hash(predictions)
-            self._accept_labels(candidate.predictions, predictions, kind=PREDICTIONS)
+            self._intake.count(candidate.predictions, predictions, kind=PREDICTIONS, outcome=ACCEPTED)
         else:
             self._merge_labels(candidate.predictions, predictions, first, kind=PREDICTIONS)
 
     def _merge_labels(self, entry: Entry | None, labels: Labels | None, first: _First, *, kind: str) -> None:
-        self._count_labels(entry, labels, kind=kind, outcome=MERGED)
+        self._intake.count(entry, labels, kind=kind, outcome=MERGED)
         if labels is not None and _hash(labels) != (first.truth if kind == ANNOTATIONS else first.predictions):
             message = f"it differs from that of the identical picture {first.file}, which counts"
-            self._report.problem(self._name(entry, labels), reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED)
-
-    def _refuse(self, candidate: Candidate, error: FormatError) -> None:
-        """Reports a picture that cannot be used, and the annotations that it takes along."""
-        self._report.reject(PICTURES, candidate.picture.name, reason=error.reason, message=error.message)
-        for kind, entry in ((ANNOTATIONS, candidate.truth), (PREDICTIONS, candidate.predictions)):
-            if entry is not None:
-                message = f"its picture {candidate.picture.name} was rejected"
-                self._report.reject(kind, entry.name, reason="PICTURE_REJECTED", message=message)
+            self._report.problem(
+                self._intake.name(entry, labels), reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED
+            )
 
 
 def _hash(labels: Labels | None) -> int | None:

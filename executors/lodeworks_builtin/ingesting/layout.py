@@ -55,7 +55,7 @@ class Layout:
 
     Attributes:
         candidates: Pictures, in the order of their names.
-        orphans: Annotations without a picture, and whether they hold predictions.
+        orphans: Annotations without a picture, whether they hold predictions, and the picture's path without suffix.
         misplaced: Files that stand among pictures or annotations and are neither.
         duplicates: Pictures whose name another picture has already.
         others: What nobody asked for: licences, read-me files, junk of file managers.
@@ -65,7 +65,7 @@ class Layout:
     """
 
     candidates: list[Candidate] = field(default_factory=list)
-    orphans: list[tuple[Entry, bool]] = field(default_factory=list)
+    orphans: list[tuple[Entry, bool, str]] = field(default_factory=list)
     misplaced: list[tuple[Entry, str, str]] = field(default_factory=list)
     duplicates: list[tuple[Entry, str, str]] = field(default_factory=list)
     others: list[Entry] = field(default_factory=list)
@@ -184,9 +184,9 @@ def _pair(
         if key in pictures:
             pictures[key].truth = entry
         else:
-            layout.orphans.append((entry, False))
+            layout.orphans.append((entry, False, key[1]))
     for key, entry in predictions.items():
         if key in pictures:
             pictures[key].predictions = entry
         else:
-            layout.orphans.append((entry, True))
+            layout.orphans.append((entry, True, key[1]))

@@ -6,6 +6,7 @@ Shape of the JSON:
     boxes, predicted_boxes: {total, accepted, merged, rejected, clipped}      total = accepted + merged + rejected
     format, recognised: the format and what spoke for it     mapped: {name in the source: boxes renamed or left out}
     reasons: {REASON: n}     classes, predicted_classes: {exact name: boxes}    annotated: pictures with ground truth
+    labelled: pictures that were there and got labels, only in imports of annotations
     problems: [{file, line, reason, message, outcome, class_name, edges}]       the first MAX_PROBLEMS of them
 """
 
@@ -36,6 +37,7 @@ class IngestReport:
     why: str = ""
     seen: Sequence[str] = ()
     mapped: Mapping[str, int] = field(default_factory=dict)
+    labelled: int | None = None
     annotated: int = 0
     predicted: int = 0
     size_bytes: int = 0
@@ -129,6 +131,7 @@ class IngestReport:
             **kinds,
             **boxes,
             **{name: dict(sorted(self.counts.get(name, Counter()).items())) for name in _CLASSES.values()},
+            **({} if self.labelled is None else {"labelled": self.labelled}),
             "annotated": self.annotated,
             "predicted": self.predicted,
             "size_bytes": self.size_bytes,
