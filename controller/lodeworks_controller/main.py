@@ -151,8 +151,9 @@ def _serve(config: Config, flags: dict[str, Any]) -> int:
 async def _serve_until_stopped(config: Config, pool: Any) -> int:
     # They import grpc, which may come only after the pool has started.
     from lodeworks_controller.storage.database.migration import check_schema  # noqa: PLC0415
-    from lodeworks_controller.wiring.controller import Controller, program_version  # noqa: PLC0415
+    from lodeworks_controller.wiring.controller import Controller  # noqa: PLC0415
     from lodeworks_controller.wiring.ground import grounded  # noqa: PLC0415
+    from lodeworks_controller.wiring.version import program_version  # noqa: PLC0415
 
     await asyncio.to_thread(check_schema, config.database_address)
     stop = asyncio.Event()

@@ -14,8 +14,9 @@ def start_placer(planning: Planning, *, wakes: Wakes, ticks: Ticks) -> Rouser:
     async def tick() -> None:
         await planning.plan_ready()
         await planning.explain_waiting()
+        await planning.give_up_late()
 
     ticks.every(_TICK_S, "placer", tick)
-    rouser = Rouser("placer", wakes.placer, planning.plan_ready)
+    rouser = Rouser("placer", wakes.placer, planning.plan_handed)
     rouser.start()
     return rouser

@@ -11,6 +11,7 @@ from lodeworks_controller.domain.task.placement import offer_of, pick_gpus
 from lodeworks_controller.domain.task.run import RunSpec
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.domain.worker import Directive, Worker
+from lodeworks_controller.service.checkpoint import with_checkpoint
 from lodeworks_controller.service.choosing import Choosing
 from lodeworks_controller.service.lease import check_session
 from lodeworks_controller.service.store import Store, Transaction
@@ -67,7 +68,7 @@ class GrantService:
 
     async def poll(self, worker_id: str, ask: PollAsk) -> PollAnswer:
         """Waits for grants and directives; empty after about the wait. Safe to repeat."""
-        async with self._store.snapshot() as tx:
+        async with self._store.snapshot(brief=True) as tx:
             worker = await check_session(tx, worker_id, ask.session)
             gpus = len(await tx.workers.gpus(worker_id))
         loop = asyncio.get_running_loop()
@@ -90,7 +91,7 @@ class GrantService:
 
     async def _something(self, worker_id: str, ask: PollAsk) -> bool:
         """Looks beside the writer whether a claim would find anything."""
-        async with self._store.snapshot() as tx:
+        async with self._store.snapshot(brief=True) as tx:
             worker = await check_session(tx, worker_id, ask.session)
             if await tx.workers.directives(worker_id, after_seq=ask.have_directive_seq):
                 return True
@@ -103,7 +104,7 @@ class GrantService:
             return choice is not None and any(True for _ in choice.turns())
 
     async def _claim(self, worker_id: str, ask: PollAsk) -> PollAnswer:
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(brief=True) as tx:
             worker = await check_session(tx, worker_id, ask.session)
             directives = await tx.workers.directives(worker_id, after_seq=ask.have_directive_seq)
             grants = [await self._again(tx, task) for task in await self._unlisted(tx, worker_id)]
@@ -119,7 +120,7 @@ class GrantService:
 
     async def _again(self, tx: Transaction, task: Task) -> Grant:
         gpus = await tx.workers.gpus_of(task.id) if task.resources.gpus else ()
-        return Grant(task, await tx.tasks.plan(task.id), tuple(gpus))
+        return Grant(task, await with_checkpoint(tx, task, await tx.tasks.plan(task.id)), tuple(gpus))
 
     async def _grant(self, tx: Transaction, worker: Worker, ask: PollAsk, *, room: int) -> Sequence[Grant]:
         gpus = list(await tx.workers.gpus(worker.id))
@@ -156,4 +157,4 @@ class GrantService:
             )
         )
         tx.on_commit(lambda: self._wakes.task_changed(task.id))
-        return Grant(leased, await tx.tasks.plan(task.id), picked)
+        return Grant(leased, await with_checkpoint(tx, leased, await tx.tasks.plan(task.id)), picked)

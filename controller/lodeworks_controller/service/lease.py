@@ -11,15 +11,20 @@ from enum import Enum
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.task.attempt import Attempt, Outcome
 from lodeworks_controller.domain.task.lease import LeaseTerms, holds, moved, released, reported, revived
+from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
 from lodeworks_controller.domain.worker import Capabilities, DirectiveKind, Gpu, Worker
 from lodeworks_controller.errors import ConflictError, NotFoundError, SessionSupersededError, StaleLeaseError
 from lodeworks_controller.service.attempt_end import AttemptEnd
+from lodeworks_controller.service.checkpoint import keep_last
 from lodeworks_controller.service.completion import Completion, FindMissing, LogTail
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
 from lodeworks_controller.service.wake import Wakes
+
+_FEW = 16
+"""So many rows are written where they are asked for; more are a trip to the database's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +211,15 @@ class LeaseService:
 
     async def check(self, worker_id: str, task_id: str, lease_epoch: int) -> Task:
         """Returns the task if the worker holds that epoch of it, or refuses; for logs, metrics and blobs."""
-        async with self._store.snapshot() as tx:
+        async with self._store.snapshot(brief=True) as tx:
             return await check_lease(tx, worker_id, task_id, lease_epoch)
 
     async def complete(self, worker_id: str, told: Completion) -> None:
         """Takes the outcome of a run, once; the same request id gets the same answer."""
-        missing = await self._find_missing([output.digest for output in told.outputs])
-        tail = await self._log_tail(told.task_id, told.lease_epoch)
-        async with self._store.transaction() as tx:
+        missing = await self._find_missing([output.digest for output in told.outputs]) if told.outputs else ()
+        succeeded = told.outcome is Outcome.SUCCEEDED
+        tail = () if succeeded else await self._log_tail(told.task_id, told.lease_epoch)
+        async with self._store.transaction(brief=len(told.outputs) <= _FEW) as tx:
             task = await tx.tasks.get(told.task_id)
             attempt = await tx.tasks.attempt(told.task_id, told.lease_epoch)
             if attempt is None or attempt.worker_id != worker_id:
@@ -231,23 +237,27 @@ class LeaseService:
                     f"output {min(missing)} is not in the store; upload it and repeat",
                     digest=min(missing),
                 )
-            await tx.tasks.put_outputs(task.id, told.lease_epoch, told.outputs)
+            if told.outputs:
+                await tx.tasks.put_outputs(task.id, told.lease_epoch, told.outputs)
+                await keep_last(tx, task, told.lease_epoch, told.outputs, over=succeeded)
             ended = _ended(attempt, told, tail=tail, tx=tx)
-            if told.outcome is Outcome.SUCCEEDED:
-                await self._succeed(tx, task, ended)
+            if succeeded:
+                await self._succeed(tx, task, ended, told.outputs)
             else:
                 await self._ends.fail(tx, task, ended, _failure(ended))
         self._wakes.ring(worker_id)
 
-    async def _succeed(self, tx: Transaction, task: Task, attempt: Attempt) -> None:
+    async def _succeed(self, tx: Transaction, task: Task, attempt: Attempt, outputs: Sequence[Output]) -> None:
         await tx.tasks.put_attempt(attempt)
         if task.resources.gpus:
             await tx.workers.free_gpus(task.id)
         after = replace(
             released(moved(task, TaskState.FINISHING, at=tx.now())), not_before=None, phase="finishing", failure=None
         )
-        await swap(tx, task, after)
-        tx.on_commit(self._wakes.finisher.set)
+        after = await swap(tx, task, after)
+        # Where nothing came back there is nothing to look at, and the task's end shares this commit.
+        tell = tx.on_commit if outputs else tx.on_kept
+        tell(lambda: self._wakes.finisher.give((after, outputs)))
         tx.on_commit(lambda: self._wakes.task_changed(task.id))
 
 

@@ -5,23 +5,24 @@ import logging
 from dataclasses import replace
 
 from lodeworks_controller.domain.task.lease import LeaseTerms
-from lodeworks_controller.domain.task.placement import Candidate, waiting_reason
 from lodeworks_controller.domain.task.run import RunSpec
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
-from lodeworks_controller.domain.worker import WorkerState
 from lodeworks_controller.errors import ExhaustedError, LodeworksError, UnavailableError
 from lodeworks_controller.service.content import task_scope
 from lodeworks_controller.service.kinds.base import Kinds
+from lodeworks_controller.service.reuse import Equal, Reuse, take
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store
 from lodeworks_controller.service.tasks_in_hand import LOOK_AT, TasksInHand
+from lodeworks_controller.service.waiting import Waiting
 from lodeworks_controller.service.wake import Wakes
 
 _log = logging.getLogger(__name__)
 
 _TRIES = 5
-_BATCH = 256
+_FEW = 16
+"""So many rows are written where they are asked for; more are a trip to the database's thread."""
 
 
 class Planning:
@@ -36,15 +37,17 @@ class Planning:
         wakes: Wakes,
         terms: LeaseTerms,
         at_once: int = 4,
+        reuse: Reuse | None = None,
     ) -> None:
         self._store = store
         self._kinds = kinds
         self._settlement = settlement
         self._wakes = wakes
-        self._terms = terms
         self._slots = asyncio.Semaphore(at_once)
         self._in_hand = TasksInHand("plan", work=self._plan, look_again=wakes.placer.set)
         self._tries: dict[str, int] = {}
+        self._reuse = reuse
+        self._waiting = Waiting(store, settlement=settlement, wakes=wakes, terms=terms)
 
     async def plan_ready(self) -> None:
         """Starts to build the runs of ready tasks that have none; returns before they are built."""
@@ -53,6 +56,16 @@ class Planning:
         async with self._store.snapshot() as tx:
             ready = await tx.tasks.unplanned(limit=LOOK_AT)
         self._in_hand.take_up(ready)
+
+    async def plan_handed(self) -> None:
+        """Starts to build the runs of the tasks that were handed over; looks for ready ones where none was."""
+        if self._in_hand.full:
+            return
+        handed = self._wakes.placer.take(self._in_hand.room)
+        if handed:
+            self._in_hand.take_over(handed)
+        else:
+            await self.plan_ready()
 
     async def drain(self) -> None:
         """Waits for the runs being built."""
@@ -82,15 +95,22 @@ class Planning:
 
     async def _keep(self, task: Task, plan: RunSpec) -> None:
         self._tries.pop(task.id, None)
-        async with self._store.transaction() as tx:
-            planned = replace(task, planned=True, waiting_reason="", updated_at=tx.now())
+        equal = Equal() if self._reuse is None else await self._reuse.equal(task, plan)
+        async with self._store.transaction(brief=len(plan.inputs) + len(equal.outputs) <= _FEW) as tx:
+            planned = equal.noted(replace(task, planned=True, waiting_reason="", updated_at=tx.now()))
+            if equal.outputs:
+                planned = await take(tx, planned, equal)
             if not await tx.tasks.swap(task, planned):
                 return  # cancelled meanwhile
             await tx.tasks.put_plan(task.id, plan)
             if plan.inputs:
                 # What the lease may read, and what stays while the task is known.
                 await tx.blobs.reference(task_scope(task.id), {one.digest for one in plan.inputs})
-            tx.on_commit(lambda: self._wakes.ring_for(task.wants))
+            if equal.outputs:
+                tx.on_commit(self._wakes.finisher.set)
+                tx.on_commit(lambda: self._wakes.task_changed(task.id))
+            else:
+                tx.on_kept(lambda: self._wakes.ring_for(task.wants))
 
     async def _fail(self, task: Task, message: str) -> None:
         self._tries.pop(task.id, None)
@@ -109,22 +129,8 @@ class Planning:
 
     async def explain_waiting(self) -> None:
         """Tells each task that waits for a worker why it does, and wakes polls for those whose time has come."""
-        async with self._store.snapshot() as tx:
-            waiting = await tx.tasks.waiting(limit=_BATCH)
-            if not waiting:
-                return
-            gpus = await tx.workers.all_gpus()
-            known = [
-                Candidate(
-                    worker,
-                    worker.state(at=tx.now(), silent_after_s=self._terms.ttl_s) is WorkerState.ONLINE,
-                    len(gpus.get(worker.id, ())),
-                )
-                for worker in await tx.workers.list()
-            ]
-            now = tx.now()
-        for task in waiting:
-            if task.not_before is not None and task.not_before > now:
-                continue
-            self._wakes.ring_for(task.wants)
-            await self._explain(task, waiting_reason(task.wants, known))
+        await self._waiting.explain()
+
+    async def give_up_late(self) -> None:
+        """Ends the tasks that should have started by now."""
+        await self._waiting.give_up_late()

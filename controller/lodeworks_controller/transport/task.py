@@ -7,12 +7,15 @@ import grpc.aio
 from lodeworks.api.task.v1 import task_pb2, task_pb2_grpc
 
 from lodeworks_controller.domain.identity import Principal
+from lodeworks_controller.domain.task.advice import next_step
+from lodeworks_controller.domain.task.attempt import Attempt
 from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import ObjectRef
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.log import MetricPoint, Seen, TaskNews
 from lodeworks_controller.service.task import TaskService, TaskView
 from lodeworks_controller.service.task_rows import TaskFilter
+from lodeworks_controller.transport.task_options import options_in_force
 from lodeworks_controller.transport.wire import from_duration, page_size, to_time
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -34,7 +37,9 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
     async def GetTask(self, request: task_pb2.GetTaskRequest, context: Context) -> task_pb2.GetTaskResponse:
         """Shows one task."""
         view = await self._tasks.view(await self._caller(context), request.task_id)
-        return task_pb2.GetTaskResponse(task=to_task(view))
+        task = to_task(view)
+        task.attempts.extend(_to_attempt(one, view.workers.get(one.worker_id, "")) for one in view.attempts)
+        return task_pb2.GetTaskResponse(task=task)
 
     async def ListTasks(self, request: task_pb2.ListTasksRequest, context: Context) -> task_pb2.ListTasksResponse:
         """Lists tasks, newest first."""
@@ -102,8 +107,15 @@ class TaskServicer(task_pb2_grpc.TaskServiceServicer):
     async def RetryTask(self, request: task_pb2.RetryTaskRequest, context: Context) -> task_pb2.RetryTaskResponse:
         """Queues a failed or cancelled task again."""
         principal = await self._caller(context)
-        await self._tasks.retry(principal, request.task_id, request_id=request.request_id)
+        await self._tasks.retry(principal, request.task_id, fresh=request.fresh, request_id=request.request_id)
         return task_pb2.RetryTaskResponse(task=to_task(await self._tasks.view(principal, request.task_id)))
+
+    async def SetTask(self, request: task_pb2.SetTaskRequest, context: Context) -> task_pb2.SetTaskResponse:
+        """Changes a task's priority."""
+        principal = await self._caller(context)
+        if request.HasField("priority"):
+            await self._tasks.set_priority(principal, request.task_id, request.priority, request_id=request.request_id)
+        return task_pb2.SetTaskResponse(task=to_task(await self._tasks.view(principal, request.task_id)))
 
 
 def to_task(view: TaskView) -> task_pb2.Task:
@@ -127,6 +139,15 @@ def to_task(view: TaskView) -> task_pb2.Task:
         end_time=to_time(task.ended_at),
         revision=task.revision,
         create_user=view.user_name,
+        options=options_in_force(task),
+        next_step=next_step(task, worker_name=view.worker_name),
+        retries_left=task.budget.user,
+        infrastructure_retries_left=task.budget.infrastructure,
+        equal_task_id=task.equal_task_id,
+        reused=task.reused,
+        checkpoint_time=to_time(None if view.checkpoint is None else view.checkpoint.saved_at),
+        not_before_time=to_time(task.not_before if task.state is TaskState.QUEUED else None),
+        suspect_time=to_time(task.lease.suspect_at),
     )
     if results:
         message.result.CopyFrom(results[0])
@@ -138,6 +159,25 @@ def to_task(view: TaskView) -> task_pb2.Task:
         message.error = failure.message
         message.log_tail.extend(failure.last_lines)
     return message
+
+
+def _to_attempt(attempt: Attempt, worker_name: str) -> task_pb2.Attempt:
+    reason = "UNSPECIFIED" if attempt.reason is None else attempt.reason.name
+    outcome = "UNSPECIFIED" if attempt.outcome is None else attempt.outcome.name
+    return task_pb2.Attempt(
+        number=attempt.number,
+        worker_name=worker_name,
+        start_time=to_time(attempt.started_at),
+        end_time=to_time(attempt.ended_at),
+        outcome=task_pb2.AttemptOutcome.Value(f"ATTEMPT_OUTCOME_{outcome}"),
+        reason=task_pb2.FailureReason.Value(f"FAILURE_REASON_{reason}"),
+        message=attempt.message,
+        exit_code=attempt.exit_code,
+        signal=attempt.signal,
+        log_tail=attempt.log_tail,
+        cpu_s=attempt.cpu_s,
+        environment_digest=attempt.environment_digest,
+    )
 
 
 def _to_ref(ref: ObjectRef) -> task_pb2.ObjectRef:

@@ -13,7 +13,9 @@ from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.worker import Capabilities, Directive, DirectiveKind, Gpu
 from lodeworks_controller.errors import InvalidError
+from lodeworks_controller.service.checkpoint_service import CheckpointService
 from lodeworks_controller.service.completion import Completion
+from lodeworks_controller.service.content import check_digest
 from lodeworks_controller.service.granting import Grant, GrantService, PollAsk
 from lodeworks_controller.service.lease import LeaseReport, LeaseService, Registration, RunningLease, Verdict
 from lodeworks_controller.service.log import LogChunk, LogKey, LogService, MetricPoint
@@ -50,10 +52,18 @@ class WorkerAgentServicer(worker_pb2_grpc.WorkerServiceServicer):
     """Lets workers take tasks and report on them."""
 
     def __init__(
-        self, leases: LeaseService, grants: GrantService, *, agent: AgentOf, terms: LeaseTerms, version: str
+        self,
+        leases: LeaseService,
+        grants: GrantService,
+        checkpoints: CheckpointService,
+        *,
+        agent: AgentOf,
+        terms: LeaseTerms,
+        version: str,
     ) -> None:
         self._leases = leases
         self._grants = grants
+        self._checkpoints = checkpoints
         self._agent = agent
         self._terms = terms
         self._version = version
@@ -88,6 +98,7 @@ class WorkerAgentServicer(worker_pb2_grpc.WorkerServiceServicer):
             wait_s=from_duration(request.wait),
             have_directive_seq=request.have_directive_seq,
             free_gpu_uuids=frozenset(request.free_gpu_uuids),
+            used_gpu_uuids=frozenset(request.used_gpu_uuids),
         )
         answer = await self._grants.poll(self._agent(context).id, ask)
         return worker_pb2.PollResponse(
@@ -134,6 +145,19 @@ class WorkerAgentServicer(worker_pb2_grpc.WorkerServiceServicer):
         )
         await self._leases.complete(self._agent(context).id, told)
         return worker_pb2.CompleteResponse()
+
+    async def SaveCheckpoint(
+        self, request: worker_pb2.SaveCheckpointRequest, context: Context
+    ) -> worker_pb2.SaveCheckpointResponse:
+        """Takes the newest checkpoint of a run."""
+        await self._checkpoints.save(
+            self._agent(context).id,
+            request.task_id,
+            request.lease_epoch,
+            digest=check_digest(request.digest),
+            size_bytes=request.size_bytes,
+        )
+        return worker_pb2.SaveCheckpointResponse()
 
 
 class WorkerLogServicer(log_pb2_grpc.LogServiceServicer):

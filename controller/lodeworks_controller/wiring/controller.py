@@ -6,7 +6,6 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from socket import gethostname
 
 from lodeworks.agent.worker.v1 import content_pb2_grpc as lease_content_grpc
@@ -14,6 +13,7 @@ from lodeworks.agent.worker.v1 import enrollment_pb2_grpc as worker_enrolment_gr
 from lodeworks.agent.worker.v1 import log_pb2_grpc, worker_pb2_grpc
 from lodeworks.api.content.v1 import content_pb2_grpc
 from lodeworks.api.identity.v1 import identity_pb2_grpc
+from lodeworks.api.quota.v1 import quota_pb2_grpc
 from lodeworks.api.task.v1 import task_pb2_grpc
 from lodeworks.api.worker.v1 import worker_pb2_grpc as worker_admin_grpc
 
@@ -23,6 +23,7 @@ from lodeworks_controller.service.device import admit_device
 from lodeworks_controller.service.enrolment import EnrolmentService, Revocations, admit_worker
 from lodeworks_controller.service.figures import FigureService
 from lodeworks_controller.service.identity import IdentityService
+from lodeworks_controller.service.quota_service import QuotaService
 from lodeworks_controller.service.worker import WorkerService
 from lodeworks_controller.transport.agent_content import LeaseContentServicer
 from lodeworks_controller.transport.content import ContentServicer
@@ -31,6 +32,7 @@ from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.identity import IdentityServicer, ServerFacts
 from lodeworks_controller.transport.listeners import Register, listen_for_agents, listen_for_people
 from lodeworks_controller.transport.metrics import metrics_page
+from lodeworks_controller.transport.quota import QuotaServicer
 from lodeworks_controller.transport.task import TaskServicer
 from lodeworks_controller.transport.worker_admin import WorkerAdministrationServicer
 from lodeworks_controller.transport.worker_agent import WorkerAgentServicer, WorkerLogServicer
@@ -39,16 +41,9 @@ from lodeworks_controller.wiring.engine import Engine
 from lodeworks_controller.wiring.ground import Ground
 from lodeworks_controller.wiring.models import ModelGround, ModelPart
 from lodeworks_controller.wiring.operations import OperationsPart, methods_of
+from lodeworks_controller.wiring.version import program_version
 
 _log = logging.getLogger(__name__)
-
-
-def program_version() -> str:
-    """Returns the version of the installed program."""
-    try:
-        return version("lodeworks-platform")
-    except PackageNotFoundError:
-        return "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +114,7 @@ class Controller:
         facts = ServerFacts(program_version(), fingerprint, agents_address, fingerprint.removeprefix("sha256:")[:26])
         identity = IdentityServicer(self.identity, gate=gate, facts=facts)
         tasks = TaskServicer(engine.tasks, engine.news, caller=gate.caller)
+        quotas = QuotaServicer(QuotaService(self.ground.store), gate=gate)
         workers = WorkerAdministrationServicer(
             self.workers, self.enrolment, caller=gate.caller, ca_fingerprint=fingerprint
         )
@@ -127,6 +123,7 @@ class Controller:
         return [
             lambda server: identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, server),
             lambda server: task_pb2_grpc.add_TaskServiceServicer_to_server(tasks, server),
+            lambda server: quota_pb2_grpc.add_QuotaServiceServicer_to_server(quotas, server),
             lambda server: worker_admin_grpc.add_WorkerServiceServicer_to_server(workers, server),
             lambda server: worker_enrolment_grpc.add_EnrollmentServiceServicer_to_server(enrolment, server),
             lambda server: content_pb2_grpc.add_ContentServiceServicer_to_server(content, server),
@@ -139,7 +136,12 @@ class Controller:
         """Returns what workers and devices may call."""
         gate, engine = self.gate, self.engine
         workers = WorkerAgentServicer(
-            engine.leases, engine.grants, agent=gate.worker, terms=self.ground.terms, version=program_version()
+            engine.leases,
+            engine.grants,
+            engine.checkpoints,
+            agent=gate.worker,
+            terms=self.ground.terms,
+            version=program_version(),
         )
         logs = WorkerLogServicer(engine.logs, agent=gate.worker)
         content = LeaseContentServicer(self.content, gate=gate)

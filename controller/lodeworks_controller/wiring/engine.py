@@ -12,6 +12,7 @@ from lodeworks_controller.background.reaper import start_reaper
 from lodeworks_controller.background.ticks import Ticks
 from lodeworks_controller.domain.task.retry import Backoff
 from lodeworks_controller.service.attempt_end import AttemptEnd
+from lodeworks_controller.service.checkpoint_service import CheckpointService
 from lodeworks_controller.service.fan_out import FanOut
 from lodeworks_controller.service.finishing import Finishing
 from lodeworks_controller.service.granting import GrantService
@@ -22,10 +23,12 @@ from lodeworks_controller.service.planning import Planning
 from lodeworks_controller.service.presence import Presence
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.reaping import Reaping
+from lodeworks_controller.service.reuse import Reuse
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.task import TaskService
 from lodeworks_controller.storage.logs.files import LogFiles, MetricFiles
 from lodeworks_controller.wiring.ground import Ground
+from lodeworks_controller.wiring.version import program_version
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Engine:
             find_missing=ground.blobs.find_missing,
             log_tail=self._log_tail,
         )
+        self.checkpoints = CheckpointService(store, find_missing=ground.blobs.find_missing)
         self.grants = GrantService(store, wakes=wakes, terms=terms, chance=chance)
         self.logs = LogService(self.log_files, self.metric_files, check=self.leases.check, wakes=wakes)
         self.news = TaskNews(self.tasks, self.log_files, self.metric_files, wakes=wakes)
@@ -76,7 +80,14 @@ class Engine:
         ground = self._ground
         store, wakes = ground.store, ground.wakes
         ticks = self._clockwork()
-        planning = Planning(store, self.kinds, settlement=self._settlement, wakes=wakes, terms=ground.terms)
+        planning = Planning(
+            store,
+            self.kinds,
+            settlement=self._settlement,
+            wakes=wakes,
+            terms=ground.terms,
+            reuse=Reuse(store, find_missing=ground.blobs.find_missing, release=program_version()),
+        )
         finishing = Finishing(
             store, self.kinds, settlement=self._settlement, wakes=wakes, at_once=ground.config.finish_at_once
         )

@@ -5,7 +5,6 @@ it is priority, then age. Priorities above PRIORITY_MOST are for administrators 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from lodeworks_controller.domain.task.lane import Lane
@@ -51,8 +50,8 @@ class Draw:
         self._by_project: dict[str, Use] = {}
         self._quotas = quotas
         for (project_id, user_id), use in held.items():
-            self._by_project[project_id] = _sum(self._by_project.get(project_id), use)
-            self._by_user[user_id] = _sum(self._by_user.get(user_id), use)
+            self._by_project[project_id] = self._by_project.get(project_id, Use()).and_also(use)
+            self._by_user[user_id] = self._by_user.get(user_id, Use()).and_also(use)
 
     def next(self) -> tuple[Lane, Task] | None:
         """Returns whose turn it is and takes it from its front; None when nothing is left that may start."""
@@ -95,11 +94,3 @@ class Draw:
     def _place(self, lane: Lane) -> tuple[int, float, int, str]:
         first = self._fronts[lane][-1]
         return -urgency(first.priority), self.share(lane.project_id), -first.priority, first.id
-
-
-def _sum(one: Use | None, other: Use) -> Use:
-    if one is None:
-        return other
-    return replace(
-        one, runs=one.runs + other.runs, gpus=one.gpus + other.gpus, runs_without=one.runs_without + other.runs_without
-    )

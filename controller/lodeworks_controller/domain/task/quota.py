@@ -105,6 +105,10 @@ class Use:
         """Returns the use with one run more."""
         return Use(self.runs + 1, self.gpus + gpus, self.runs_without + (not gpus))
 
+    def and_also(self, other: "Use") -> "Use":
+        """Returns both together."""
+        return Use(self.runs + other.runs, self.gpus + other.gpus, self.runs_without + other.runs_without)
+
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
