@@ -51,6 +51,8 @@ def _method(kind: type[Message], call: Call) -> Method:
         message = _read(kind, request)
         if getattr(message, "dry_run", False):
             raise _wrong("a dry run makes no task")
+        if isinstance(message, dataset_pb2.ImportDatasetRequest) and message.source.blob_digest:
+            raise _wrong("an uploaded archive stays what it is; import from where new pictures arrive")
         _set(message, project=project_id, request_id="")
         return json_format.MessageToJson(message, preserving_proto_field_name=True, indent=None)
 

@@ -43,6 +43,7 @@ class OperationsPart:
         reach = Reach(ground.config.webhook_networks)
         self._sender = WebhookSender(reach)
         self._delivering = Delivering(store, self._sender, secrets=secrets, clock=ground.clock, chance=random.random)
+        self.methods = methods
         self._firing = Firing(store, methods=methods, wakes=wakes)
         self.webhooks = WebhookService(store, ids=ids, secrets=secrets, check=reach.check_url, wakes=wakes)
         self.messages = MessageService(store)
