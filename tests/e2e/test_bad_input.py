@@ -161,6 +161,8 @@ def test_a_setting_out_of_its_range_fails_with_its_name(labelled_world: LocalWor
 def test_ctrl_c_detaches_from_a_followed_command(labelled_world: LocalWorld):
     world = labelled_world
     command = [LODE, *TRAIN, "-n", "long", "--class", "car", "--set", "epochs=9999", "--set", "patience=9999"]
+    # Tests that were started in the background would hand on that Ctrl-C is to be ignored.
+    command = ["env", "--default-signal=INT", *command]
     following = subprocess.Popen(
         command, env=world.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
