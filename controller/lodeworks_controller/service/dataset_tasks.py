@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 from lodeworks_formats.errors import FormatError
@@ -15,22 +15,22 @@ from lodeworks_controller.domain.lineage import DATASET_VERSION
 from lodeworks_controller.domain.operation import check_seed
 from lodeworks_controller.domain.project import Project
 from lodeworks_controller.domain.reference import check_name
+from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef, Task
 from lodeworks_controller.errors import InvalidError, NotFoundError
-from lodeworks_controller.service.content import BlobStore, check_digest, project_scope
+from lodeworks_controller.service.content import BlobStore, project_scope
 from lodeworks_controller.service.dataset import VersionSight, find_version, sight_of
 from lodeworks_controller.service.dataset_arrival import UnknownClasses, Wish
 from lodeworks_controller.service.dataset_versions import open_version
 from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.service.import_wish import ImportSource, ImportWish
 from lodeworks_controller.service.kinds.export import EXPORT
 from lodeworks_controller.service.kinds.generate import GENERATE
-from lodeworks_controller.service.kinds.ingest import IMPORT
+from lodeworks_controller.service.kinds.ingest import IMPORT, LABELS
 from lodeworks_controller.service.labelled import parents_of
 from lodeworks_controller.service.object_class import class_table
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
-
-IMPORT_FORMATS = ("auto", "voc", "coco", "yolo")
 
 
 class Submitter(Protocol):
@@ -49,14 +49,6 @@ class Started:
     version: VersionSight | None
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveSource:
-    """An archive that was uploaded to the project, and what it was called where it came from."""
-
-    digest: str
-    name: str
-
-
 class DatasetTasks:
     """Asks for imports, made pictures and exports."""
 
@@ -66,37 +58,48 @@ class DatasetTasks:
         self._tasks = tasks
         self._ids = ids
 
-    async def import_archive(
+    async def import_source(
         self,
         principal: Principal,
         project: str,
         *,
-        source: ArchiveSource,
+        source: ImportSource,
         to: str,
-        format: str = "auto",  # noqa: A002 (the word on the wire and in the command line)
-        unknown_classes: UnknownClasses = UnknownClasses.STOP,
-        dry_run: bool = False,
+        wish: ImportWish | None = None,
+        options: TaskOptions | None = None,
         request_id: str = "",
     ) -> Started:
         """Starts an import; a dry run only makes the report."""
-        if format not in IMPORT_FORMATS:
-            message = f"imports read {', '.join(IMPORT_FORMATS)}, not {format}"
-            raise InvalidError("SOURCE_INVALID", message, field="format")
-        digest = check_digest(source.digest)
+        how, given = (wish or ImportWish()).checked(), source.checked()
         once = Once(principal.actor, "dataset.import", request_id)
+        labelled: DatasetVersion | None = None
         async with self._store.transaction() as tx:
             found = await enter(tx, principal, project, ProjectRole.EDITOR)
             made = await once.result(tx)
             if made is not None:
                 return await self._started(tx, found, made)
-            if not await tx.blobs.referenced(project_scope(found.id), [digest]):
-                raise NotFoundError("BLOB_NOT_FOUND", f"the project has no content {digest}; upload the source first")
-        size_bytes = (await self._blobs.locate(digest)).size_bytes
-        name = source.name.strip()[:200] or f"{digest[:12]}.zip"
-        parameters = {"source": name, "digest": digest, "format": format, "unknown_classes": unknown_classes.value}
-        spec = {"source": {"digest": digest, "size_bytes": size_bytes, "name": name}, "format": format}
-        wish = Wish(Operation.IMPORT, name, unknown_classes, None)
-        order = _Order(IMPORT, "ingest", f"import {name}", "" if dry_run else to, wish, parameters, spec)
+            if given.digest and not await tx.blobs.referenced(project_scope(found.id), [given.digest]):
+                message = f"the project has no content {given.digest}; upload the source first"
+                raise NotFoundError("BLOB_NOT_FOUND", message)
+            if how.labels_for:
+                labelled = await find_version(tx, found.id, how.labels_for)
+                parents_of([labelled])
+        told: dict[str, Any] = {key: value for key, value in asdict(given).items() if value}
+        parameters = {"source": given.name, **({"digest": given.digest} if given.digest else {}), **how.to_json()}
+        if given.digest:
+            told["size_bytes"] = (await self._blobs.locate(given.digest)).size_bytes
+        spec: dict[str, Any] = {"source": told, **how.to_json()}
+        order = _Order(
+            options=options or TaskOptions(),
+            kind=IMPORT if labelled is None else LABELS,
+            builtin="ingest",
+            title=f"import {given.name}",
+            to="" if how.dry_run else to or ("" if labelled is None else labelled.name),
+            wish=Wish(Operation.IMPORT, given.name, how.unknown_classes, None),
+            parameters=parameters,
+            spec=spec if labelled is None else {**spec, "labels_for": labelled.id},
+            parents=() if labelled is None else (labelled,),
+        )
         return await self._start(principal, project, once, order)
 
     async def generate(
@@ -108,15 +111,18 @@ class DatasetTasks:
         count: int = 0,
         seed: int = 0,
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
         request_id: str = "",
     ) -> Started:
         """Starts to make pictures; classes that the project does not know are added."""
-        options = _generate_options(count=count, seed=check_seed(seed), settings=settings or {})
+        made = _generate_options(count=count, seed=check_seed(seed), settings=settings or {})
         once = Once(principal.actor, "dataset.generate", request_id)
-        parameters = json.loads(options.to_bytes())
+        parameters = json.loads(made.to_bytes())
         wish = Wish(Operation.GENERATE, f"made pictures, seed {seed}", UnknownClasses.ADD, None)
-        spec = {"options": options.to_bytes().decode()}
-        order = _Order(GENERATE, "generate", f"generate {to}", to, wish, parameters, spec, seed)
+        spec = {"options": made.to_bytes().decode()}
+        order = _Order(
+            options or TaskOptions(), GENERATE, "generate", f"generate {to}", to, wish, parameters, spec, seed
+        )
         return await self._start(principal, project, once, order)
 
     async def export(
@@ -127,6 +133,7 @@ class DatasetTasks:
         *,
         format: str = "voc",  # noqa: A002 (the word on the wire and in the command line)
         pictures: bool = True,
+        options: TaskOptions | None = None,
         request_id: str = "",
     ) -> Started:
         """Starts to write a version into an archive."""
@@ -156,6 +163,7 @@ class DatasetTasks:
                 depends_on=waits_for,
                 requires=frozenset({"builtin:export"}),
                 subject=ObjectRef(DATASET_VERSION, version.id, version.full_name),
+                options=options or TaskOptions(),
             )
             task = await self._tasks.submit(tx, wish)
             await once.keep(tx, task.id)
@@ -174,7 +182,12 @@ class DatasetTasks:
                     tx,
                     found,
                     to=check_name(order.to, field="to"),
-                    making=Making(order.wish.operation, (), order.parameters, order.seed),
+                    making=Making(
+                        order.wish.operation,
+                        tuple(parent.id for parent in order.parents),
+                        order.parameters,
+                        order.seed,
+                    ),
                     created_by=principal.user_id,
                     class_revision=found.class_revision,
                     ids=self._ids,
@@ -193,8 +206,10 @@ class DatasetTasks:
                     title=order.title,
                     spec={**order.spec, **wish.to_json()},
                     created_by=principal.user_id,
+                    depends_on=parents_of(order.parents),
                     requires=frozenset({f"builtin:{order.builtin}"}),
                     subject=None if version is None else ObjectRef(DATASET_VERSION, version.id, version.full_name),
+                    options=order.options,
                 ),
             )
             if version is not None:
@@ -214,6 +229,7 @@ class DatasetTasks:
 class _Order:
     """A task to be made together with the version that it fills; no version without ``to``."""
 
+    options: TaskOptions
     kind: str
     builtin: str
     title: str
@@ -222,6 +238,7 @@ class _Order:
     parameters: Mapping[str, Any]
     spec: Mapping[str, Any]
     seed: int | None = None
+    parents: tuple[DatasetVersion, ...] = ()
 
 
 def _generate_options(*, count: int, seed: int, settings: Mapping[str, Any]) -> GenerateOptions:

@@ -1,6 +1,6 @@
 """Inference and evaluation: a model predicts a dataset once, and is measured on it as often as one likes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lodeworks_formats.errors import FormatError
@@ -14,6 +14,7 @@ from lodeworks_controller.domain.executor import ExecutorOperation
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.object_class import ClassMap
+from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import ConflictError, InvalidError
 from lodeworks_controller.service.dataset import find_version
@@ -44,6 +45,7 @@ class InferWish:
     algorithm: str = ""
     executor: str = ""
     settings_yaml: str = ""
+    options: TaskOptions = field(default_factory=TaskOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class _Inference:
     settings: dict[str, Any]
     settings_yaml: str
     export_format: str
+    options: TaskOptions
 
     @property
     def settings_digest(self) -> str:
@@ -149,7 +152,15 @@ class MeasuringService:
             settings_yaml, export_format = in_force.settings_yaml, in_force.export_format
             settings = parse_config(settings_yaml, file="settings")
         return _Inference(
-            use, version, executor.name, executor.run_name, executor.requires, settings, settings_yaml, export_format
+            use,
+            version,
+            executor.name,
+            executor.run_name,
+            executor.requires,
+            settings,
+            settings_yaml,
+            export_format,
+            wish.options,
         )
 
     async def _submit(self, tx: Transaction, principal: Principal, project_id: str, inference: _Inference) -> str:
@@ -173,6 +184,7 @@ class MeasuringService:
                 depends_on=parents_of([inference.version]),
                 requires=frozenset({inference.requires}),
                 subject=ObjectRef("dataset_version", inference.version.id, inference.version.full_name),
+                options=inference.options,
             ),
         )
         return task.id
@@ -228,6 +240,7 @@ def _evaluate_task(
         depends_on=depends_on,
         requires=frozenset({"builtin:evaluate"}),
         subject=ObjectRef(EVALUATION, evaluation.id, inference.use.model_name),
+        options=inference.options,
     )
 
 

@@ -1,6 +1,6 @@
 """Mining: which pictures of a dataset to label next, as a new version of chosen ones."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lodeworks_formats.errors import FormatError
@@ -12,6 +12,7 @@ from lodeworks_controller.domain.dataset import DatasetVersion, Making, Operatio
 from lodeworks_controller.domain.executor import ExecutorOperation
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.dataset import find_version
@@ -42,6 +43,7 @@ class MineWish:
     to: str = ""
     executor: str = ""
     settings_yaml: str = ""
+    options: TaskOptions = field(default_factory=TaskOptions)
 
 
 class MiningService:
@@ -97,6 +99,7 @@ class MiningService:
                     depends_on=waits_for,
                     requires=frozenset({requires}),
                     subject=ObjectRef("dataset_version", version.id, version.full_name),
+                    options=wish.options,
                 ),
             )
             version = replace(version, task_id=task.id)

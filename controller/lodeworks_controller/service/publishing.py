@@ -1,6 +1,6 @@
 """Publishing: a stage becomes a candidate release, converted, measured and guarded."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lodeworks_formats.errors import FormatError
@@ -13,6 +13,7 @@ from lodeworks_controller.domain.dataset import DatasetVersion
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.model import ModelVersion, Stage
+from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.algorithm import next_release
@@ -52,6 +53,7 @@ class PublishWish:
     max_drop: float = 0.0
     sign: bool = False
     settings_yaml: str = ""
+    options: TaskOptions = field(default_factory=TaskOptions)
 
 
 class PublishingService:
@@ -148,6 +150,7 @@ def _task(
         depends_on=waits_for,
         requires=frozenset({"builtin:convert"}),
         subject=ObjectRef(RELEASE, release.id, release.full_name),
+        options=wish.options,
     )
 
 

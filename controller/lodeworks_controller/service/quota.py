@@ -44,6 +44,14 @@ async def check_quota(tx: Transaction, quotas: Quotas, wish: NewTask) -> None:
             quota.check_blobs(name, used_bytes=used, more_bytes=0)
 
 
+async def check_blob_quota(tx: Transaction, project_id: str, more_bytes: int) -> None:
+    """Refuses content that the quota of a project has no room for: ExhaustedError QUOTA_BLOB_BYTES."""
+    quota = (await tx.quotas.all()).of_project(project_id)
+    if quota.blob_bytes is not None:
+        used = await tx.blobs.scope_bytes(project_scope(project_id))
+        quota.check_blobs((await tx.projects.get(project_id)).name, used_bytes=used, more_bytes=more_bytes)
+
+
 class RememberedQuotas:
     """The quotas of a moment ago: whoever asks at each poll need not read them each time."""
 

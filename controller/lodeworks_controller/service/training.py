@@ -1,6 +1,6 @@
 """Trainings: everything is checked before the task is made, so that a mistake costs a second."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lodeworks_formats.protocol import LONGEST_SIDE, parse_config, render_config
@@ -11,6 +11,7 @@ from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.model import Model, ModelState, ModelVersion, Stage, Training
 from lodeworks_controller.domain.project import Project
 from lodeworks_controller.domain.reference import check_name
+from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.run import Resources
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef, Task
 from lodeworks_controller.errors import InvalidError
@@ -42,6 +43,7 @@ class TrainWish:
     gpus: int = 0
     longest_side_px: int = 0
     settings_yaml: str = ""
+    options: TaskOptions = field(default_factory=TaskOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def _task(version: ModelVersion, checked: _Checked, wish: TrainWish, principal: 
         requires=frozenset({checked.executor.requires}),
         resources=Resources(gpus=wish.gpus),
         subject=ObjectRef(MODEL_VERSION, version.id, version.full_name),
+        options=wish.options,
         lost_after_s=LOST_AFTER_S,
     )
 

@@ -16,7 +16,8 @@ from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.dataset import VersionSight
 from lodeworks_controller.service.dataset_operations import DatasetOperations
 from lodeworks_controller.service.dataset_service import DatasetService
-from lodeworks_controller.service.dataset_tasks import ArchiveSource, DatasetTasks
+from lodeworks_controller.service.dataset_tasks import DatasetTasks
+from lodeworks_controller.service.import_wish import ImportSource, ImportWish
 from lodeworks_controller.service.mining import MineWish, MiningService
 from lodeworks_controller.service.prediction_set import PredictionSetService
 from lodeworks_controller.transport.dataset_messages import (
@@ -34,6 +35,7 @@ from lodeworks_controller.transport.dataset_messages import (
     unknown_classes_of,
 )
 from lodeworks_controller.transport.gate import Gate
+from lodeworks_controller.transport.task_options import to_options
 from lodeworks_controller.transport.wire import page_size
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -67,19 +69,22 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.ImportDatasetResponse:
         """Starts an import."""
         source = request.source
-        if not source.blob_digest:
-            message = "upload the archive and name its digest; paths on the server and addresses are not read yet"
-            raise InvalidError("SOURCE_INVALID", message, field="source")
-        if not request.to and not request.dry_run:
+        if not request.to and not request.dry_run and not request.labels_for:
             raise InvalidError("NAME_INVALID", "name the dataset that gets the version", field="to")
-        started = await self._tasks.import_archive(
+        started = await self._tasks.import_source(
             await self._gate.caller(context),
             request.project,
-            source=ArchiveSource(source.blob_digest, source.name),
+            source=ImportSource(source.blob_digest, source.name, url=source.url, path=source.server_path),
             to=request.to,
-            format=format_of(request.format, default="auto"),
-            unknown_classes=unknown_classes_of(request.unknown_classes),
-            dry_run=request.dry_run,
+            wish=ImportWish(
+                format=format_of(request.format, default="auto"),
+                unknown_classes=unknown_classes_of(request.unknown_classes),
+                class_names=tuple(request.class_names),
+                class_map=dict(request.class_map),
+                labels_for=request.labels_for,
+                dry_run=request.dry_run,
+            ),
+            options=to_options(request.task_options),
             request_id=request.request_id,
         )
         version = None if started.version is None else to_version(started.version)
@@ -100,6 +105,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             count=request.count,
             seed=request.seed,
             settings=settings,
+            options=to_options(request.task_options),
             request_id=request.request_id,
         )
         version = None if started.version is None else to_version(started.version)
@@ -257,6 +263,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             to=request.to,
             executor=request.executor,
             settings_yaml=request.settings_yaml,
+            options=to_options(request.task_options),
         )
         caller = await self._gate.caller(context)
         version = await self._mining.mine(caller, request.project, wish, request_id=request.request_id)
@@ -273,6 +280,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             request.dataset,
             format=format_of(request.format, default="voc"),
             pictures=not request.without_pictures,
+            options=to_options(request.task_options),
             request_id=request.request_id,
         )
         return dataset_pb2.ExportDatasetResponse(task_id=started.task_id)

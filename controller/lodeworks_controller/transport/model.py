@@ -14,6 +14,7 @@ from lodeworks_controller.service.measuring import InferWish, MeasuringService
 from lodeworks_controller.service.model import ListedModel, ModelService
 from lodeworks_controller.service.publishing import PublishingService, PublishWish
 from lodeworks_controller.service.training import TrainingService, TrainWish
+from lodeworks_controller.transport.task_options import to_options
 from lodeworks_controller.transport.wire import page_size, to_time
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -54,6 +55,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             gpus=request.gpus,
             longest_side_px=request.longest_side_px,
             settings_yaml=request.settings_yaml,
+            options=to_options(request.task_options),
         )
         made = await self._training.train(
             await self._caller(context), request.project, wish, dry_run=request.dry_run, request_id=request.request_id
@@ -115,6 +117,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             algorithm=request.algorithm,
             executor=request.executor,
             settings_yaml=request.settings_yaml,
+            options=to_options(request.task_options),
         )
         task_id = await self._measuring.infer(
             await self._caller(context), request.project, wish, request_id=request.request_id
@@ -126,7 +129,11 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.EvaluateModelResponse:
         """Measures a model on a dataset."""
         wish = InferWish(
-            model=request.model, dataset=request.dataset, variant=request.variant, algorithm=request.algorithm
+            model=request.model,
+            dataset=request.dataset,
+            variant=request.variant,
+            algorithm=request.algorithm,
+            options=to_options(request.task_options),
         )
         evaluation = await self._measuring.evaluate(
             await self._caller(context),
@@ -153,6 +160,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             max_drop=request.max_drop,
             sign=request.sign,
             settings_yaml=request.settings_yaml,
+            options=to_options(request.task_options),
         )
         release = await self._publishing.publish(
             await self._caller(context), request.project, wish, request_id=request.request_id
