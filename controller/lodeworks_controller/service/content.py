@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from lodeworks_controller.domain.identity import AgentIdentity, Principal, ProjectRole
 from lodeworks_controller.domain.task.lease import check_held
+from lodeworks_controller.domain.task.quota import Quota
 from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionDeniedError, StaleLeaseError
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store
@@ -173,6 +174,19 @@ class BlobRows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """What a project's quota leaves for more content."""
+
+    name: str
+    quota: Quota
+    used_bytes: int
+
+    def check(self, more_bytes: int) -> None:
+        """Raises ExhaustedError QUOTA_BLOB_BYTES where there is none for so much."""
+        self.quota.check_blobs(self.name, used_bytes=self.used_bytes, more_bytes=more_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """What one caller may touch: reads look in each of the scopes, writes belong to one (None = may not write)."""
 
@@ -180,6 +194,8 @@ class Scope:
     writable: str | None
     kept: timedelta | None = None
     """How long what is written stays when nothing is made of it; None = as long as the scope."""
+    room: Room | None = None
+    """None = as much as there is."""
 
 
 def project_scope(project_id: str) -> str:
@@ -220,9 +236,13 @@ class ContentService:
         async with self._store.snapshot() as tx:
             found = await enter(tx, principal, project, ProjectRole.VIEWER)
             role = await tx.projects.role(found.id, principal.user_id)
+            quota = (await tx.quotas.all()).of_project(found.id)
+            used = await tx.blobs.scope_bytes(project_scope(found.id)) if quota.blob_bytes is not None else 0
         writes = principal.is_administrator or (role is not None and role.covers(ProjectRole.EDITOR))
         own = project_scope(found.id)
-        return Scope(readable=(own,), writable=own if writes else None, kept=UPLOAD_KEPT)
+        return Scope(
+            readable=(own,), writable=own if writes else None, kept=UPLOAD_KEPT, room=Room(found.name, quota, used)
+        )
 
     async def lease_scope(self, worker: AgentIdentity, task_id: str, *, lease_epoch: int) -> Scope:
         """Returns what a worker may touch for a lease it holds: inputs and its project's content; writes its outputs.
@@ -249,8 +269,9 @@ class ContentService:
 
     async def put(self, scope: Scope, contents: Sequence[tuple[str, bytes]]) -> None:
         """Stores small blobs, all or none, each under the digest that the caller says it has."""
-        _writable(scope)
-        if sum(len(data) for _, data in contents) > BATCH_BYTES:
+        together = sum(len(data) for _, data in contents)
+        _with_room(scope, together)
+        if together > BATCH_BYTES:
             raise InvalidError(
                 "BATCH_TOO_LARGE", "a batch holds at most 1 MiB; send the rest in another", field="blobs"
             )
@@ -262,7 +283,7 @@ class ContentService:
         self, scope: Scope, digest: str, *, size_bytes: int, pieces: AsyncIterator[tuple[int, bytes]]
     ) -> WriteState:
         """Takes the pieces (offset, bytes) of one blob; a whole one is checked and in place when this returns."""
-        owner = _writable(scope)
+        owner = _with_room(scope, size_bytes)
         check_digest(digest)
         if size_bytes < 0:
             raise InvalidError("SIZE_INVALID", "a blob has a size of 0 bytes or more", field="size_bytes")
@@ -381,6 +402,13 @@ def check_digest(digest: str) -> str:
     if _DIGEST.fullmatch(digest) is None:
         raise InvalidError("DIGEST_INVALID", "a digest is a sha256 in 64 lower-case hex digits", field="digest")
     return digest
+
+
+def _with_room(scope: Scope, more_bytes: int) -> str:
+    owner = _writable(scope)
+    if scope.room is not None:
+        scope.room.check(more_bytes)
+    return owner
 
 
 def _writable(scope: Scope) -> str:
