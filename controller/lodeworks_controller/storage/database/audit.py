@@ -9,6 +9,7 @@ from sqlalchemy import DDL, Column, Index, String, Table, event, insert, select
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.service.audit import AuditEntry, AuditFilter
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
 
 audit = Table(
@@ -48,7 +49,7 @@ for _dialect, _statements in APPEND_ONLY.items():
     for _statement in _statements:
         event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))
 
-_INSERT = insert(audit)
+_INSERT = prepared(insert(audit))
 
 
 class SqlAuditRows:

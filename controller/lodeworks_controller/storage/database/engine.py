@@ -11,7 +11,7 @@ thread. What a unit calls by ``on_kept`` runs before that commit: who wakes by i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from sqlalchemy import Executable
 
 from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.storage.database.connection import Connection, Parameters, Rows
+from lodeworks_controller.storage.database.prepared import is_prepared
 from lodeworks_controller.storage.database.schema import metadata
 from lodeworks_controller.storage.database.sqlite_session import Session, sqlite_engine
 
@@ -51,6 +52,10 @@ class _Unit:
 
     async def execute(self, statement: Executable, parameters: Parameters | None = None) -> Rows:
         """Executes one statement and returns all its rows."""
+        if is_prepared(statement) and not isinstance(parameters, Sequence):
+            if self._brief:
+                return self._session.execute_prepared(self, statement, parameters or {})
+            return await self._session.call(lambda: self._session.execute_prepared(self, statement, parameters or {}))
         return await self.run(lambda connection: Rows.of(connection.execute(statement, parameters)))
 
     def on_commit(self, action: Callable[[], None]) -> None:

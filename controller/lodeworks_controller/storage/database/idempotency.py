@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Column, Index, String, Table, Text, delete, insert, select
+from sqlalchemy import Column, Index, String, Table, Text, bindparam, delete, insert, select
 
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Instant, metadata
 
 idempotency = Table(
@@ -18,6 +19,15 @@ idempotency = Table(
     Index(None, "created_at"),
 )
 
+_GET = prepared(
+    select(idempotency.c.result_id).where(
+        idempotency.c.principal_key == bindparam("principal_key"),
+        idempotency.c.method == bindparam("method"),
+        idempotency.c.request_id == bindparam("request_id"),
+    )
+)
+_PUT = prepared(insert(idempotency))
+
 
 class SqlIdempotencyRows:
     """The requests on one connection."""
@@ -28,12 +38,8 @@ class SqlIdempotencyRows:
 
     async def get(self, principal_key: str, method: str, request_id: str) -> str | None:
         """Returns the id of what the request made, or None if it is new."""
-        query = select(idempotency.c.result_id).where(
-            idempotency.c.principal_key == principal_key,
-            idempotency.c.method == method,
-            idempotency.c.request_id == request_id,
-        )
-        result: str | None = (await self._connection.execute(query)).scalar_one_or_none()
+        asked = {"principal_key": principal_key, "method": method, "request_id": request_id}
+        result: str | None = (await self._connection.execute(_GET, asked)).scalar_one_or_none()
         return result
 
     async def put(self, principal_key: str, method: str, request_id: str, *, result_id: str) -> None:
@@ -45,7 +51,7 @@ class SqlIdempotencyRows:
             "result_id": result_id,
             "created_at": self._now,
         }
-        await self._connection.execute(insert(idempotency), row)
+        await self._connection.execute(_PUT, row)
 
     async def prune(self, *, before: datetime) -> int:
         """Forgets requests from before the moment; returns how many."""

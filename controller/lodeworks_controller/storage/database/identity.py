@@ -4,11 +4,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Index, RowMapping, String, Table, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    RowMapping,
+    String,
+    Table,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from lodeworks_controller.domain.identity import InstallationRole, Token, User
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, metadata
 from lodeworks_controller.storage.database.upsert import insert_new
 
@@ -34,6 +48,18 @@ tokens = Table(
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
     Index(None, "user_id", "id"),
+)
+
+_BY_HASH = prepared(
+    select(
+        tokens,
+        users.c.name.label("user_name"),
+        users.c.role.label("user_role"),
+        users.c.created_at.label("user_created_at"),
+        users.c.disabled_at.label("user_disabled_at"),
+    )
+    .join_from(tokens, users, users.c.id == tokens.c.user_id)
+    .where(tokens.c.secret_hash == bindparam("secret_hash"))
 )
 
 
@@ -95,18 +121,7 @@ class SqlTokenRows:
 
     async def by_hash(self, secret_hash: str) -> tuple[Token, User] | None:
         """Returns the token with this hash and its owner."""
-        query = (
-            select(
-                tokens,
-                users.c.name.label("user_name"),
-                users.c.role.label("user_role"),
-                users.c.created_at.label("user_created_at"),
-                users.c.disabled_at.label("user_disabled_at"),
-            )
-            .join_from(tokens, users, users.c.id == tokens.c.user_id)
-            .where(tokens.c.secret_hash == secret_hash)
-        )
-        row = (await self._connection.execute(query)).mappings().one_or_none()
+        row = (await self._connection.execute(_BY_HASH, {"secret_hash": secret_hash})).mappings().one_or_none()
         if row is None:
             return None
         values: dict[str, Any] = dict(row)

@@ -9,6 +9,7 @@ from sqlalchemy import Column, Index, Integer, String, Table, delete, func, inse
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.service.outbox import OutboxMessage
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
 
 outbox = Table(
@@ -27,7 +28,7 @@ outbox = Table(
 )
 
 
-_INSERT = insert(outbox)
+_INSERT = prepared(insert(outbox))
 _WAITING = outbox.c.delivered_at.is_(None)
 # By the database's clock first: ids come from the clocks of several controllers.
 _ORDER = (outbox.c.not_before, outbox.c.id)

@@ -3,13 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text, delete, insert, select, update
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from lodeworks_controller.domain.identity import ProjectRole
 from lodeworks_controller.domain.project import Member, ObjectType, Project, ProjectState
 from lodeworks_controller.domain.reference import fold
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Id, Instant, metadata
 
 projects = Table(
@@ -37,6 +51,15 @@ members = Table(
     Index(None, "user_id"),
 )
 
+_FIND = prepared(
+    select(projects).where((projects.c.name_key == bindparam("name_key")) | (projects.c.id == bindparam("project_id")))
+)
+_ROLE = prepared(
+    select(members.c.role).where(
+        members.c.project_id == bindparam("project_id"), members.c.user_id == bindparam("user_id")
+    )
+)
+
 
 class SqlProjectRows:
     """Projects and members on one connection."""
@@ -53,8 +76,8 @@ class SqlProjectRows:
 
     async def find(self, name_or_id: str) -> Project | None:
         """Returns the active project of that name, or the project with that id."""
-        wanted = (projects.c.name_key == fold(name_or_id)) | (projects.c.id == name_or_id)
-        row = (await self._connection.execute(select(projects).where(wanted))).mappings().first()
+        asked = {"name_key": fold(name_or_id), "project_id": name_or_id}
+        row = (await self._connection.execute(_FIND, asked)).mappings().first()
         return None if row is None else _to_project(row)
 
     async def add(self, project: Project) -> None:
@@ -87,8 +110,7 @@ class SqlProjectRows:
 
     async def role(self, project_id: str, user_id: str) -> ProjectRole | None:
         """Returns what the user is in the project, None for no member."""
-        query = select(members.c.role).where(members.c.project_id == project_id, members.c.user_id == user_id)
-        role = (await self._connection.execute(query)).scalar()
+        role = (await self._connection.execute(_ROLE, {"project_id": project_id, "user_id": user_id})).scalar()
         return None if role is None else ProjectRole(role)
 
     async def members(self, project_id: str) -> Sequence[Member]:

@@ -2,21 +2,24 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, Executable, create_engine, event
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from lodeworks_controller.errors import ExhaustedError, UnavailableError
+from lodeworks_controller.storage.database.connection import Rows
+from lodeworks_controller.storage.database.prepared import Compiled
 
 T = TypeVar("T")
 
 _BUSY_MS = 5_000
+_DISK_FULL = "the controller's disk is full; make room and repeat"
 
 
 def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
@@ -52,6 +55,7 @@ class Session:
         self._open = False
         self._members = 0
         self._member: object | None = None
+        self._compiled: dict[Executable, Compiled] = {}
 
     async def call(self, work: Callable[[], T]) -> T:
         """Runs work in the thread; work begun is not interrupted by a cancellation."""
@@ -82,21 +86,40 @@ class Session:
 
     def execute(self, member: object, work: Callable[[SqlConnection], T]) -> T:
         """Runs work for one member of the group, opening the transaction or the member's savepoint first."""
-        connection, raw = self._connection, self._raw
+        connection = self._connection
         assert connection is not None
-        assert raw is not None
         try:
-            if self._member is not member:
-                self._enter(raw, member)
-            if not raw.in_transaction:
-                raise UnavailableError("DATABASE", "the database gave up the transaction; try again")
+            self._enter(member)
             return work(connection)
         except (OperationalError, sqlite3.OperationalError) as error:
-            if "disk is full" in str(error):
-                raise ExhaustedError("DISK_FULL", "the controller's disk is full; make room and repeat") from error
+            if _disk_full(error):
+                raise ExhaustedError("DISK_FULL", _DISK_FULL) from error
             raise
 
-    def _enter(self, raw: sqlite3.Connection, member: object) -> None:
+    def execute_prepared(self, member: object, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
+        """Executes a statement that was marked as prepared, for one member of the group."""
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            compiled = self._compiled[statement] = Compiled(statement, parameters)
+        try:
+            return compiled.run(self._enter(member), parameters)
+        except sqlite3.OperationalError as error:
+            if _disk_full(error):
+                raise ExhaustedError("DISK_FULL", _DISK_FULL) from error
+            raise
+        except sqlite3.IntegrityError as error:
+            raise IntegrityError(compiled.text, None, error) from error
+
+    def _enter(self, member: object) -> sqlite3.Connection:
+        raw = self._raw
+        assert raw is not None
+        if self._member is not member:
+            self._begin_member(raw, member)
+        if not raw.in_transaction:
+            raise UnavailableError("DATABASE", "the database gave up the transaction; try again")
+        return raw
+
+    def _begin_member(self, raw: sqlite3.Connection, member: object) -> None:
         if not self._open:
             raw.execute(self._begin)
             self._open = True
@@ -134,3 +157,7 @@ class Session:
         """Chooses how durable the commits that follow are; outside of a transaction only."""
         if self._raw is not None:
             self._raw.execute(f"PRAGMA synchronous = {synchronous}")
+
+
+def _disk_full(error: Exception) -> bool:
+    return "disk is full" in str(error)

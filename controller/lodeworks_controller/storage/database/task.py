@@ -15,6 +15,7 @@ from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.errors import NotFoundError
 from lodeworks_controller.service.task_rows import TaskFilter
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Instant
 from lodeworks_controller.storage.database.task_table import (
     MOVING,
@@ -36,9 +37,9 @@ _HELD = sorted(state.value for state in HELD)
 _QUEUED = TaskState.QUEUED.value
 
 # Built once: building a statement costs several times what running it costs.
-_GET = select(tasks).where(tasks.c.id == bindparam("task_id"))
-_INSERT = insert(tasks)
-_SWAP = (
+_GET = prepared(select(tasks).where(tasks.c.id == bindparam("task_id")))
+_INSERT = prepared(insert(tasks))
+_SWAP = prepared(
     update(tasks)
     .where(
         tasks.c.id == bindparam("old_id"),
@@ -51,21 +52,21 @@ _SWAP = (
 _PARENTS = (
     select(task_edges.c.parent_id).where(task_edges.c.child_id == bindparam("task_id")).order_by(task_edges.c.parent_id)
 )
-_CHILDREN = (
+_CHILDREN = prepared(
     select(tasks)
     .join(task_edges, task_edges.c.child_id == tasks.c.id)
     .where(task_edges.c.parent_id == bindparam("task_id"))
     .order_by(tasks.c.id)
 )
-_UNPLANNED = (
+_UNPLANNED = prepared(
     select(tasks)
     .where(tasks.c.state == _QUEUED, tasks.c.planned.is_(False))
     .order_by(tasks.c.rank, tasks.c.id)
     .limit(bindparam("most"))
 )
-_NO_PLAN = delete(task_plans).where(task_plans.c.task_id == bindparam("old_id"))
-_PUT_PLAN = insert(task_plans)
-_PLAN = select(task_plans.c.plan).where(task_plans.c.task_id == bindparam("task_id"))
+_NO_PLAN = prepared(delete(task_plans).where(task_plans.c.task_id == bindparam("old_id")))
+_PUT_PLAN = prepared(insert(task_plans))
+_PLAN = prepared(select(task_plans.c.plan).where(task_plans.c.task_id == bindparam("task_id")))
 _READY = (tasks.c.state == _QUEUED, tasks.c.planned.is_(True))
 _FIRST_LANE = select(func.min(tasks.c.lane).label("lane")).where(*_READY).cte("lanes", recursive=True)
 # Each lane is found from the one before by one step in the index; the tasks that wait in them are not read.
@@ -74,8 +75,8 @@ _FOUND_LANES = _FIRST_LANE.union_all(
         _FIRST_LANE.c.lane.is_not(None)
     )
 )
-_LANES = select(_FOUND_LANES.c.lane).where(_FOUND_LANES.c.lane.is_not(None))
-_FRONT = (
+_LANES = prepared(select(_FOUND_LANES.c.lane).where(_FOUND_LANES.c.lane.is_not(None)))
+_FRONT = prepared(
     select(tasks)
     .where(
         *_READY,
@@ -97,17 +98,19 @@ _USES = (
     .group_by(tasks.c.project_id, tasks.c.created_by)
 )
 _WAITING_STATES = (TaskState.BLOCKED.value, _QUEUED)
-_HELD_BY = (
+_HELD_BY = prepared(
     select(tasks).where(tasks.c.lease_owner == bindparam("worker_id"), tasks.c.state.in_(_HELD)).order_by(tasks.c.id)
 )
-_UNLISTED = select(tasks).where(
-    tasks.c.lease_owner == bindparam("worker_id"),
-    tasks.c.state == TaskState.LEASED.value,
-    tasks.c.lease_listed.is_(False),
-    or_(
-        tasks.c.lease_granted_at.is_(None),
-        tasks.c.lease_granted_at <= bindparam("granted_before", type_=Instant),
-    ),
+_UNLISTED = prepared(
+    select(tasks).where(
+        tasks.c.lease_owner == bindparam("worker_id"),
+        tasks.c.state == TaskState.LEASED.value,
+        tasks.c.lease_listed.is_(False),
+        or_(
+            tasks.c.lease_granted_at.is_(None),
+            tasks.c.lease_granted_at <= bindparam("granted_before", type_=Instant),
+        ),
+    )
 )
 _OVERDUE_TO_START = (
     select(tasks)
@@ -128,7 +131,7 @@ _EQUAL = (
 )
 _CHECKPOINT = select(checkpoints).where(checkpoints.c.task_id == bindparam("task_id"))
 _NO_CHECKPOINT = delete(checkpoints).where(checkpoints.c.task_id == bindparam("old_id"))
-_EXPIRED = (
+_EXPIRED = prepared(
     select(tasks)
     .where(
         tasks.c.state.in_(_HELD),
@@ -137,13 +140,13 @@ _EXPIRED = (
     )
     .limit(bindparam("most"))
 )
-_SUSPECTS = (
+_SUSPECTS = prepared(
     select(tasks)
     .where(tasks.c.state.in_(_HELD), tasks.c.lease_suspect_at.is_not(None))
     .order_by(tasks.c.lease_suspect_at)
     .limit(bindparam("most"))
 )
-_FINISHING = (
+_FINISHING = prepared(
     select(tasks)
     .where(
         tasks.c.state == TaskState.FINISHING.value,
@@ -152,18 +155,20 @@ _FINISHING = (
     .order_by(tasks.c.id)
     .limit(bindparam("most"))
 )
-_WAITING = (
+_WAITING = prepared(
     select(tasks)
     .where(tasks.c.state == _QUEUED, tasks.c.planned.is_(True))
     .order_by(tasks.c.id)
     .limit(bindparam("most"))
 )
-_ADD_ATTEMPT = insert(attempts)
-_ATTEMPT = select(attempts).where(
-    attempts.c.task_id == bindparam("task_id"), attempts.c.lease_epoch == bindparam("lease_epoch")
+_ADD_ATTEMPT = prepared(insert(attempts))
+_ATTEMPT = prepared(
+    select(attempts).where(
+        attempts.c.task_id == bindparam("task_id"), attempts.c.lease_epoch == bindparam("lease_epoch")
+    )
 )
 _ATTEMPTS = select(attempts).where(attempts.c.task_id == bindparam("task_id")).order_by(attempts.c.lease_epoch)
-_PUT_ATTEMPT = (
+_PUT_ATTEMPT = prepared(
     update(attempts)
     .where(attempts.c.task_id == bindparam("old_id"), attempts.c.lease_epoch == bindparam("old_epoch"))
     .values({column.name: bindparam(column.name) for column in attempts.c if not column.primary_key})
@@ -172,7 +177,7 @@ _NO_OUTPUTS = delete(outputs).where(
     outputs.c.task_id == bindparam("old_id"), outputs.c.lease_epoch == bindparam("old_epoch")
 )
 _PUT_OUTPUTS = insert(outputs)
-_OUTPUTS = (
+_OUTPUTS = prepared(
     select(outputs.c.role, outputs.c.digest, outputs.c.size_bytes)
     .where(outputs.c.task_id == bindparam("task_id"), outputs.c.lease_epoch == bindparam("lease_epoch"))
     .order_by(outputs.c.role)

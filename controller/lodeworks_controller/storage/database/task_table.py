@@ -1,7 +1,7 @@
 """The tables of tasks, and how a row becomes a task."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import (
@@ -183,8 +183,8 @@ def fixed_values(task: Task) -> dict[str, Any]:
         "requires": requires_text(task.requires),
         "lane": str(Lane(task.project_id, task.created_by, wants_of(task.requires, task.resources))),
         "gpus": task.resources.gpus,
-        "resources": asdict(task.resources),
-        "limits": asdict(task.limits),
+        "resources": {name: getattr(task.resources, name) for name in _RESOURCES},
+        "limits": {name: getattr(task.limits, name) for name in _LIMITS},
         "subject": None if task.subject is None else asdict(task.subject),
         "lost_after_s": task.lost_after_s,
         "options": task.options.to_json(),
@@ -293,10 +293,16 @@ def _to_failure(value: Mapping[str, Any] | None) -> Failure | None:
     )
 
 
+# asdict copies each value in depth, which costs more than storing the row.
+_ATTEMPT = tuple(field.name for field in fields(Attempt))
+_RESOURCES = tuple(field.name for field in fields(Resources))
+_LIMITS = tuple(field.name for field in fields(Limits))
+
+
 def attempt_values(attempt: Attempt) -> dict[str, Any]:
     """Returns the columns of an attempt."""
     return {
-        **asdict(attempt),
+        **{name: getattr(attempt, name) for name in _ATTEMPT},
         "outcome": None if attempt.outcome is None else attempt.outcome.value,
         "reason": None if attempt.reason is None else attempt.reason.value,
         "log_tail": list(attempt.log_tail),

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from lodeworks_controller.domain.worker import Capabilities, Directive, DirectiveKind, Gpu, Worker
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
 from lodeworks_controller.storage.database.upsert import insert_new
 
@@ -73,10 +74,10 @@ directives = Table(
 
 
 # Built once: building a statement costs several times what running it costs.
-_GET = select(workers).where(workers.c.id == bindparam("worker_id"))
-_GPUS = select(gpu_slots).where(gpu_slots.c.worker_id == bindparam("worker_id")).order_by(gpu_slots.c.uuid)
+_GET = prepared(select(workers).where(workers.c.id == bindparam("worker_id")))
+_GPUS = prepared(select(gpu_slots).where(gpu_slots.c.worker_id == bindparam("worker_id")).order_by(gpu_slots.c.uuid))
 _ALL_GPUS = select(gpu_slots).order_by(gpu_slots.c.worker_id, gpu_slots.c.uuid)
-_DIRECTIVES = (
+_DIRECTIVES = prepared(
     select(directives.c.seq, directives.c.kind, directives.c.task_id, directives.c.lease_epoch)
     .where(directives.c.worker_id == bindparam("worker_id"), directives.c.seq > bindparam("after_seq"))
     .order_by(directives.c.seq)
