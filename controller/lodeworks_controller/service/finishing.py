@@ -11,6 +11,7 @@ from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
 from lodeworks_controller.errors import ExhaustedError, GuardError, LodeworksError, UnavailableError
 from lodeworks_controller.service.kinds.base import Commit, Kinds
+from lodeworks_controller.service.role import RoleLostError
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Store
 from lodeworks_controller.service.tasks_in_hand import LOOK_AT, TasksInHand
@@ -29,7 +30,9 @@ class Finishing:
         self._store = store
         self._kinds = kinds
         self._settlement = settlement
+        self._wakes = wakes
         self._slots = asyncio.Semaphore(at_once)
+        self._outputs: dict[str, tuple[int, Sequence[Output]]] = {}
         self._in_hand = TasksInHand("finish", work=self._finish, look_again=wakes.finisher.set)
 
     async def finish_ready(self) -> None:
@@ -40,6 +43,17 @@ class Finishing:
             ready = await tx.tasks.finishing(now=tx.now(), limit=LOOK_AT)
         self._in_hand.take_up(ready)
 
+    async def finish_handed(self) -> None:
+        """Starts to finish the tasks that were handed over; looks for those whose run is over where none was."""
+        if self._in_hand.full:
+            return
+        handed = self._wakes.finisher.take(self._in_hand.room)
+        if not handed:
+            await self.finish_ready()
+            return
+        self._outputs.update({task.id: (task.lease.epoch, outputs) for task, outputs in handed})
+        self._in_hand.take_over([task for task, _ in handed])
+
     async def drain(self) -> None:
         """Waits for what is being finished."""
         await self._in_hand.drain()
@@ -49,22 +63,32 @@ class Finishing:
         await self._in_hand.stop()
 
     async def _finish(self, task: Task) -> None:
-        async with self._slots:
-            try:
-                await self._attempt(task)
-            except Exception:  # noqa: BLE001 (without this it would be tried each second, and nobody told)
-                _log.exception("task %s (%s) could not be settled", task.id, task.kind)
-                await self._later(task, "the controller could not settle the task; it tries again, its log says why")
+        try:
+            await self._attempt(task)
+        except RoleLostError:
+            raise
+        except Exception:  # noqa: BLE001 (without this it would be tried each second, and nobody told)
+            _log.exception("task %s (%s) could not be settled", task.id, task.kind)
+            await self._later(task, "the controller could not settle the task; it tries again, its log says why")
+
+    async def _left(self, task: Task) -> Sequence[Output]:
+        epoch, outputs = self._outputs.pop(task.id, (-1, ()))
+        if epoch == task.lease.epoch:
+            return outputs
+        async with self._store.snapshot() as tx:
+            return await tx.tasks.outputs(task.id, task.lease.epoch)
 
     async def _attempt(self, task: Task) -> None:
-        async with self._store.snapshot() as tx:
-            outputs = await tx.tasks.outputs(task.id, task.lease.epoch)
+        outputs = await self._left(task)
         if task.failure is not None:
             await self._end(task, task.failure, outputs)
             return
         try:
-            commit = await self._kinds.get(task.kind).finish(task, outputs)
-            await self._succeed(task, commit)
+            async with self._slots:
+                commit = await self._kinds.get(task.kind).finish(task, outputs)
+            await self._succeed(task, commit, brief=not outputs)
+        except RoleLostError:
+            raise
         except (UnavailableError, ExhaustedError) as error:
             await self._later(task, error.message)
         except LodeworksError as error:
@@ -78,8 +102,8 @@ class Finishing:
                 message = "the controller could not store the outputs; see its log"
                 await self._end(task, Failure(FailureReason.BAD_OUTPUT, message), outputs)
 
-    async def _succeed(self, task: Task, commit: Commit) -> None:
-        async with self._store.transaction() as tx:
+    async def _succeed(self, task: Task, commit: Commit, *, brief: bool) -> None:
+        async with self._store.transaction(brief=brief) as tx:
             now = await tx.tasks.get(task.id)
             if now.state is not TaskState.FINISHING:
                 return  # an earlier try got through

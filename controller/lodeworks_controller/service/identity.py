@@ -93,7 +93,7 @@ class IdentityService:
 
     async def authenticate(self, secret: str) -> Principal:
         """Returns who holds a bearer token, or raises UnauthenticatedError TOKEN_INVALID."""
-        async with self._store.snapshot() as tx:
+        async with self._store.snapshot(brief=True) as tx:
             found = await tx.tokens.by_hash(hash_secret(secret))
             now = tx.now()
         if found is None or not found[0].is_valid(at=now) or found[1].disabled_at is not None:

@@ -21,6 +21,10 @@ class Settlement:
         self._kinds = kinds
         self._wakes = wakes
 
+    def prepares_alone(self, task: Task) -> bool:
+        """Says whether the task's run may be built before the task is durable."""
+        return self._kinds.prepares_alone(task.kind)
+
     async def succeed(self, tx: Transaction, task: Task, product: Product) -> Task:
         """Makes the task SUCCEEDED with what it made, and its dependants ready."""
         done = replace(
@@ -60,7 +64,7 @@ class Settlement:
         after = replace(child, deps_left=left, updated_at=tx.now())
         if not left:
             after = moved(after, TaskState.QUEUED, at=tx.now())
-            tx.on_commit(self._wakes.placer.set)
+            tx.on_kept(self._wakes.placer.set)
         if not await tx.tasks.swap(child, after):
             raise ConflictError("TASK_CHANGED", f"task {child.id} changed meanwhile; try again")
         tx.on_commit(lambda: self._wakes.task_changed(child.id))

@@ -84,7 +84,8 @@ class TaskService:
         actor = f"user:{wish.created_by}" if wish.created_by else "controller"
         await tx.audit.add("task.submit", task.id, actor=actor, project_id=task.project_id, detail={"kind": task.kind})
         if not left:
-            tx.on_commit(self._wakes.placer.set)
+            tell = tx.on_kept if self._settlement.prepares_alone(task) else tx.on_commit
+            tell(lambda: self._wakes.placer.give(task))
         return task
 
     async def get(self, principal: Principal, task_id: str) -> Task:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from lodeworks_controller.domain.task.task import Task
+from lodeworks_controller.service.role import RoleLostError
 
-_ENOUGH = 16
+_ENOUGH = 64
 
 LOOK_AT: Final = 2 * _ENOUGH
 """How many tasks to look at: as many as may be in hand already, and as many again to take up."""
@@ -31,6 +33,11 @@ class TasksInHand:
         self._more = False
 
     @property
+    def room(self) -> int:
+        """How many more may be taken up now."""
+        return max(0, _ENOUGH - len(self._busy))
+
+    @property
     def full(self) -> bool:
         """Whether there is no need to look for more: each that is done looks again."""
         return len(self._busy) >= _ENOUGH
@@ -38,11 +45,23 @@ class TasksInHand:
     def take_up(self, ready: Sequence[Task]) -> None:
         """Begins with those that are not in hand yet; `ready` is of at most LOOK_AT tasks."""
         for task in ready:
-            if task.id not in self._busy:
-                working = asyncio.create_task(self._work(task), name=f"{self._name}-{task.id}")
-                self._busy[task.id] = working
-                working.add_done_callback(lambda _, done=task.id: self._done(done))  # type: ignore[misc]
+            self._begin(task)
         self._more = len(ready) == LOOK_AT
+
+    def take_over(self, handed: Sequence[Task]) -> None:
+        """Begins with those that somebody handed over; at most as many as there is room for."""
+        for task in handed:
+            self._begin(task)
+
+    def _begin(self, task: Task) -> None:
+        if task.id not in self._busy:
+            working = asyncio.create_task(self._one(task), name=f"{self._name}-{task.id}")
+            self._busy[task.id] = working
+            working.add_done_callback(lambda _: self._done(task.id))
+
+    async def _one(self, task: Task) -> None:
+        with suppress(RoleLostError):  # another controller takes it up
+            await self._work(task)
 
     def _done(self, task_id: str) -> None:
         del self._busy[task_id]

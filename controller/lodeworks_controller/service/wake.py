@@ -1,11 +1,19 @@
 """Who waits for what, within this process: a hint that saves a poll, never the truth."""
 
 import asyncio
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
 
 from lodeworks_controller.domain.task.lane import Offer, Wants
+from lodeworks_controller.domain.task.run import Output
+from lodeworks_controller.domain.task.task import Task
+
+T = TypeVar("T")
+
+_MOST_HANDED: Final = 4_096
 
 
 class Signal:
@@ -34,6 +42,31 @@ class Signal:
         return self._event.is_set()
 
 
+class HandOver(Generic[T], Signal):
+    """A signal that brings what is to be worked on, as far as there is room for it; the rest is found by looking."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: deque[T] = deque()
+
+    def give(self, item: T) -> None:
+        """Raises the flag, and leaves the item with whoever takes it down."""
+        if len(self._given) < _MOST_HANDED:
+            self._given.append(item)
+        self.set()
+
+    def forget(self) -> None:
+        """Leaves what was left here to be found by looking."""
+        self._given.clear()
+
+    def take(self, most: int) -> Sequence[T]:
+        """Returns the first that were left, at most so many; the flag stays up while there are more."""
+        taken = [self._given.popleft() for _ in range(min(most, len(self._given)))]
+        if self._given:
+            self.set()
+        return taken
+
+
 @dataclass(slots=True, eq=False)
 class Bell:
     """One open poll."""
@@ -56,8 +89,10 @@ class Wakes:
     """The signals between the parts of one controller."""
 
     def __init__(self) -> None:
-        self.placer = Signal()
-        self.finisher = Signal()
+        self.placer: HandOver[Task] = HandOver()
+        """Tasks that became ready, as they were stored."""
+        self.finisher: HandOver[tuple[Task, Sequence[Output]]] = HandOver()
+        """Tasks whose run is over, as they were stored, and what the run left."""
         self.outbox = Signal()
         self.webhooks = Signal()
         self.cron = Signal()

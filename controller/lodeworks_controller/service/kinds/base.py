@@ -61,6 +61,13 @@ class Kinds:
         """Adds a kind; called while the controller is put together, before any task moves."""
         self._kinds[kind.name] = kind
 
+    def prepares_alone(self, name: str) -> bool:
+        """Says whether ``prepare`` of the kind reads nothing of the database: its class then says so.
+
+        The run is built at once, and shares the commit of the task's submission.
+        """
+        return bool(getattr(self._kinds.get(name), "prepares_alone", False))
+
     def get(self, name: str) -> Kind:
         """Returns the kind, or refuses."""
         try:

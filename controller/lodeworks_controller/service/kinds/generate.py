@@ -19,6 +19,8 @@ GENERATE: Final = "generate"
 class GenerateKind:
     """Runs the built-in ``generate`` and takes in what it left."""
 
+    prepares_alone = True
+
     def __init__(self, arrival: DatasetArrival, blobs: BlobStore) -> None:
         self._arrival = arrival
         self._blobs = blobs
