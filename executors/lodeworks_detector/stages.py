@@ -84,6 +84,7 @@ class Stages:
             best=self.best.name,
             mAR=scores.ar,
             mAP50_95=scores.ap,
+            **{f"AP50/{class_name}": value for class_name, value in scores.per_class.items()},
         )
 
     def _drop_old(self) -> None:

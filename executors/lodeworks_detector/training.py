@@ -106,7 +106,8 @@ class Training:
         try:
             self._load(load_document(found.files[_CHECKPOINT_FILE]))
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise BadModelError(f"the checkpoint does not fit this training; start without it ({error})") from error
+            why = " ".join(str(error).split("\n", 2)[:2])
+            raise BadModelError(f"the checkpoint does not fit this training; start without it ({why})") from error
         self._reporter.resumed(self._next_epoch)
         return True
 

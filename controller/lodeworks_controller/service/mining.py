@@ -1,5 +1,6 @@
 """Mining: which pictures of a dataset to label next, as a new version of chosen ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -118,7 +119,7 @@ class MiningService:
             raise InvalidError(
                 "MODEL_MISSING", f"strategy {strategy} needs a model; name one with --model", field="model"
             )
-        options = _options(wish, strategy=strategy, own=own)
+        options = _options(wish, strategy=strategy, own=own, class_ap={} if use is None else use.class_ap)
         settings_yaml, export_format = "", DEFAULT_EXPORT_FORMAT
         if not own:
             in_force = self._executors.in_force(executor, ExecutorOperation.MINE, wish.settings_yaml)
@@ -135,7 +136,7 @@ class MiningService:
         return spec, executor.requires, use
 
 
-def _options(wish: MineWish, *, strategy: str, own: bool) -> dict[str, Any]:
+def _options(wish: MineWish, *, strategy: str, own: bool, class_ap: Mapping[str, float]) -> dict[str, Any]:
     """Returns the options of the built-in mining as JSON values, or raises InvalidError."""
     try:
         given = parse_config(wish.settings_yaml, file="settings") if own and wish.settings_yaml.strip() else {}
@@ -147,4 +148,6 @@ def _options(wish: MineWish, *, strategy: str, own: bool) -> dict[str, Any]:
         "top_k": options.top_k,
         "seed": options.seed,
         "score_threshold": options.score_threshold,
+        "class_names": list(options.class_names or class_ap),
+        "class_ap": list(options.class_ap or class_ap.values()),
     }

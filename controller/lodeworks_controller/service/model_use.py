@@ -1,7 +1,7 @@
 """Which model runs: a stage's own ONNX, a package of a release, or a stage as a foreign executor wants it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lodeworks_formats import task_inputs as roles
@@ -15,6 +15,7 @@ from lodeworks_controller.service.model import find_stage
 from lodeworks_controller.service.store import Transaction
 
 _PACKED = "package.tar"
+_CLASS_AP = "AP50/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class ModelUse:
     files: tuple[tuple[str, str, int], ...]
     val_version_id: str
     train_version_id: str
+    class_ap: Mapping[str, float] = field(default_factory=dict)
+    """AP at IoU 0.5 of each class, where the training measured it."""
 
     def to_spec(self) -> dict[str, Any]:
         """Returns what a task's spec says of it."""
@@ -74,6 +77,11 @@ async def model_use(
         files=files,
         val_version_id=version.training.val_version_id,
         train_version_id=version.training.train_version_id,
+        class_ap={
+            name: stage.metrics[f"{_CLASS_AP}{name}"]
+            for name in version.class_names
+            if f"{_CLASS_AP}{name}" in stage.metrics
+        },
     )
 
 

@@ -133,7 +133,12 @@ def split(session: Session, version: str, parts: tuple[tuple[str, ...], ...], se
 @click.argument("version")
 @click.option("--top", "top_k", type=click.IntRange(min=1), required=True, help="How many to choose.")
 @click.option("--model", default="", metavar="M", help="Model that looks at the pictures.")
-@click.option("--strategy", default="", help="random, entropy …; default: the executor's.")
+@click.option(
+    "--strategy",
+    default="",
+    help="hybrid (default with a model), typiclust (default without), kcenter, entropy, least_confidence, margin, "
+    "aldd, cald, random.",
+)
 @click.option("--executor", default="", help="Default: the built-in one.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the executor.")
 @_TO
