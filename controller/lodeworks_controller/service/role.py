@@ -1,6 +1,6 @@
 """The leases of background roles: each role is one controller's at a time, and its epoch fences what it writes."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +36,11 @@ class RoleRows(Protocol):
     """The leases of roles, as one transaction sees them."""
 
     async def take(self, role: str, *, holder: str, holder_name: str, until: datetime) -> int | None:
-        """Takes a role that is free or expired, or renews an own lease; returns its epoch, None if another has it."""
+        """Takes a role that is free or expired; returns its new epoch, None if another has it."""
+        ...
+
+    async def renew(self, holder: str, *, until: datetime) -> Mapping[str, int]:
+        """Renews all leases of a holder; returns role → epoch of those that it has."""
         ...
 
     async def give_back(self, holder: str) -> int:
@@ -69,12 +73,22 @@ class Role(Protocol):
 
     @property
     def held_since_s(self) -> float:
-        """Since when, in seconds of the running loop's clock."""
+        """Since when, in seconds of the running loop's clock; 0 for always."""
         ...
 
     async def check(self, tx: Transaction) -> None:
         """Raises RoleLostError unless the role is this controller's until the unit of work ends."""
         ...
+
+
+class SoleRole:
+    """A role of the only controller of an installation, who holds the lock of its state folder."""
+
+    held = True
+    held_since_s = 0.0
+
+    async def check(self, tx: Transaction) -> None:
+        """Does nothing: there is nobody else."""
 
 
 class FencedStore:

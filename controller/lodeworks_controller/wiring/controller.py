@@ -41,6 +41,7 @@ from lodeworks_controller.wiring.engine import Engine
 from lodeworks_controller.wiring.ground import Ground
 from lodeworks_controller.wiring.models import ModelGround, ModelPart
 from lodeworks_controller.wiring.operations import OperationsPart, methods_of
+from lodeworks_controller.wiring.storage import StoragePart
 from lodeworks_controller.wiring.version import program_version
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,10 @@ class Controller:
             ids=ground.ids,
         )
         self.models = ModelPart(self._model_ground())
-        self.operations = OperationsPart(ground, methods=methods_of(self.datasets, self.models))
+        self.storage = StoragePart(ground)
+        self.operations = OperationsPart(
+            ground, methods=methods_of(self.datasets, self.models), roles=self.engine.roles
+        )
         for kind in (*self.datasets.kinds(), *self.models.kinds()):
             self.engine.kinds.add(kind)
 
@@ -130,6 +134,7 @@ class Controller:
             *self.datasets.for_people(mining=self.models.mining, gate=gate),
             *self.models.for_people(gate, agents_address=agents_address),
             *self.operations.for_people(gate),
+            *self.storage.for_people(gate),
         ]
 
     def for_agents(self) -> Sequence[Register]:
@@ -180,7 +185,12 @@ class Controller:
             raise
         try:
             measure = FigureService(self.ground.store, terms=self.ground.terms).measure
-            async with self.engine.running(), self.operations.running(), metrics_page(config.listen_metrics, measure):
+            async with (
+                self.engine.running(),
+                self.operations.running(),
+                self.storage.running(),
+                metrics_page(config.listen_metrics, measure),
+            ):
                 yield Served(people.port, agents.port, trust.authority.fingerprint)
         finally:
             # Open polls and watches end by themselves; what still runs then has the grace.

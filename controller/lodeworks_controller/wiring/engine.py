@@ -9,6 +9,7 @@ from lodeworks_controller.background.finisher import start_finisher
 from lodeworks_controller.background.outbox import start_outbox
 from lodeworks_controller.background.placer import start_placer
 from lodeworks_controller.background.reaper import start_reaper
+from lodeworks_controller.background.roles import LeasedRoles, Roles, SoleRoles, while_held
 from lodeworks_controller.background.ticks import Ticks
 from lodeworks_controller.domain.task.retry import Backoff
 from lodeworks_controller.service.attempt_end import AttemptEnd
@@ -46,6 +47,9 @@ class Engine:
         store, wakes, terms = ground.store, ground.wakes, ground.terms
         self._ground = ground
         self._clockwork = clockwork
+        self.roles: Roles = SoleRoles(store)
+        if ground.config.database_url:
+            self.roles = LeasedRoles(store, holder=ground.ids(), holder_name=ground.config.controller_name)
         self.kinds = Kinds()
         self.log_files = LogFiles(ground.config.logs)
         self.metric_files = MetricFiles(ground.config.logs)
@@ -65,7 +69,7 @@ class Engine:
         self.grants = GrantService(store, wakes=wakes, terms=terms, chance=chance)
         self.logs = LogService(self.log_files, self.metric_files, check=self.leases.check, wakes=wakes)
         self.news = TaskNews(self.tasks, self.log_files, self.metric_files, wakes=wakes)
-        self._reaping = Reaping(store, ends=ends, wakes=wakes)
+        self._reaping = Reaping(self.roles.store("reaper"), ends=ends, wakes=wakes)
 
     async def _log_tail(self, task_id: str, lease_epoch: int) -> Sequence[str]:
         return await self.logs.tail(task_id, lease_epoch)
@@ -78,10 +82,11 @@ class Engine:
     async def running(self) -> AsyncIterator[None]:
         """Runs the background roles."""
         ground = self._ground
-        store, wakes = ground.store, ground.wakes
+        store, wakes, roles = ground.store, ground.wakes, self.roles
         ticks = self._clockwork()
+        await roles.start(ticks)
         planning = Planning(
-            store,
+            roles.store("placer"),
             self.kinds,
             settlement=self._settlement,
             wakes=wakes,
@@ -89,17 +94,22 @@ class Engine:
             reuse=Reuse(store, find_missing=ground.blobs.find_missing, release=program_version()),
         )
         finishing = Finishing(
-            store, self.kinds, settlement=self._settlement, wakes=wakes, at_once=ground.config.finish_at_once
+            roles.store("finisher"),
+            self.kinds,
+            settlement=self._settlement,
+            wakes=wakes,
+            at_once=ground.config.finish_at_once,
         )
+        fan_out = FanOut(roles.store("outbox"), ids=ground.ids, wakes=wakes)
         rousers = [
-            start_placer(planning, wakes=wakes, ticks=ticks),
-            start_finisher(finishing, wakes=wakes, ticks=ticks),
-            start_outbox(FanOut(store, ids=ground.ids, wakes=wakes), wakes=wakes, ticks=ticks),
+            start_placer(planning, role=roles.role("placer"), wakes=wakes, ticks=ticks),
+            start_finisher(finishing, role=roles.role("finisher"), wakes=wakes, ticks=ticks),
+            start_outbox(fan_out, role=roles.role("outbox"), wakes=wakes, ticks=ticks),
         ]
-        start_reaper(self._reaping, terms=ground.terms, ticks=ticks)
-        presence = Presence(store, terms=ground.terms, wakes=wakes)
-        ticks.every(_PRESENCE_S, "presence", presence.look)
-        ticks.every(_RESIGN_S, "release repository", self._resign)
+        start_reaper(self._reaping, role=roles.role("reaper"), terms=ground.terms, ticks=ticks)
+        presence = Presence(roles.store("reaper"), terms=ground.terms, wakes=wakes)
+        ticks.every(_PRESENCE_S, "presence", while_held(roles.role("reaper"), presence.look))
+        ticks.every(_RESIGN_S, "release repository", while_held(roles.role("signer"), self._resign))
         for signal in (wakes.placer, wakes.finisher, wakes.outbox):
             signal.set()  # what waited while the controller was away
         ticks.start()
@@ -109,3 +119,4 @@ class Engine:
             ticks.stop()
             await asyncio.gather(*(rouser.stop() for rouser in rousers))
             await asyncio.gather(planning.stop(), finishing.stop())
+            await roles.give_back()

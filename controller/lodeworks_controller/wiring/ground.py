@@ -9,6 +9,8 @@ from lodeworks_controller.config import Config
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.ids import Ids, ulids
 from lodeworks_controller.domain.task.lease import LeaseTerms
+from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.sparing import SparingBlobs
 from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
 from lodeworks_controller.storage.database.unit import SqlStore
@@ -25,7 +27,10 @@ class Ground:
     clock: Clock
     ids: Ids
     store: SqlStore
-    blobs: DiskBlobStore
+    blobs: BlobStore
+    """For all who store content: spares what they store from the collector."""
+    kept: BlobStore
+    """The store itself; for the collector."""
     trust: Trust
     pool: Pool
     wakes: Wakes
@@ -37,11 +42,11 @@ async def grounded(config: Config, *, clock: Clock, pool: Pool) -> AsyncIterator
     """Opens the state of an installation, and closes it when left."""
     ids = ulids(clock)
     trust = await asyncio.to_thread(load_trust, config.trust, clock=clock)
-    blobs = DiskBlobStore(config.blobs, ids=ids)
+    blobs = DiskBlobStore(config.blobs, ids=ids, owner=config.controller_name)
     await asyncio.to_thread(blobs.open)
     store = await SqlStore.open(config.database_address, clock=clock, ids=ids)
     try:
         await belong(config, store, ca_fingerprint=trust.authority.fingerprint, new_mark=ids())
-        yield Ground(config, clock, ids, store, blobs, trust, pool, Wakes(), LeaseTerms())
+        yield Ground(config, clock, ids, store, SparingBlobs(blobs, store), blobs, trust, pool, Wakes(), LeaseTerms())
     finally:
         await store.close()

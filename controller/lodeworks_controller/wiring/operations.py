@@ -13,6 +13,7 @@ from lodeworks.api.webhook.v1 import webhook_pb2_grpc
 
 from lodeworks_controller.adapters.webhook import Reach, WebhookSender
 from lodeworks_controller.background.cron import start_cron
+from lodeworks_controller.background.roles import Roles
 from lodeworks_controller.background.ticks import Ticks
 from lodeworks_controller.background.webhooks import start_webhooks
 from lodeworks_controller.service.audit import AuditService
@@ -36,15 +37,18 @@ from lodeworks_controller.wiring.models import ModelPart
 class OperationsPart:
     """Services and roles beside the work itself."""
 
-    def __init__(self, ground: Ground, *, methods: Mapping[str, Method]) -> None:
+    def __init__(self, ground: Ground, *, methods: Mapping[str, Method], roles: Roles) -> None:
         self._ground = ground
+        self._roles = roles
         store, ids, wakes = ground.store, ground.ids, ground.wakes
         secrets = ground.trust.webhook_secrets
         reach = Reach(ground.config.webhook_networks)
         self._sender = WebhookSender(reach)
-        self._delivering = Delivering(store, self._sender, secrets=secrets, clock=ground.clock, chance=random.random)
+        self._delivering = Delivering(
+            roles.store("outbox"), self._sender, secrets=secrets, clock=ground.clock, chance=random.random
+        )
         self.methods = methods
-        self._firing = Firing(store, methods=methods, wakes=wakes)
+        self._firing = Firing(roles.store("cron"), methods=methods, wakes=wakes)
         self.webhooks = WebhookService(store, ids=ids, secrets=secrets, check=reach.check_url, wakes=wakes)
         self.messages = MessageService(store)
         self.audit = AuditService(store)
@@ -67,8 +71,10 @@ class OperationsPart:
     async def running(self, *, clockwork: Callable[[], Ticks] = Ticks) -> AsyncIterator[None]:
         """Runs the background roles."""
         ticks = clockwork()
-        rouser = start_webhooks(self._delivering, wakes=self._ground.wakes, ticks=ticks)
-        start_cron(self._firing, ticks=ticks)
+        rouser = start_webhooks(
+            self._delivering, role=self._roles.role("outbox"), wakes=self._ground.wakes, ticks=ticks
+        )
+        start_cron(self._firing, role=self._roles.role("cron"), ticks=ticks)
         ticks.start()
         try:
             yield

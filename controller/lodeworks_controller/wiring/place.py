@@ -8,7 +8,7 @@ from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundErr
 from lodeworks_controller.service.store import Store
 from lodeworks_controller.storage.database.postgres_address import driver_arguments, without_secret
 
-_MARK = "installation.id"
+MARK = "installation.id"
 
 
 def check_place(config: Config) -> None:
@@ -81,8 +81,8 @@ async def belong(config: Config, store: Store, *, ca_fingerprint: str, new_mark:
 def _mark(blobs: Path, new: str) -> str:
     blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        with (blobs / _MARK).open("x") as file:
+        with (blobs / MARK).open("x") as file:
             file.write(new)
     except FileExistsError:
         pass
-    return (blobs / _MARK).read_text()
+    return (blobs / MARK).read_text()

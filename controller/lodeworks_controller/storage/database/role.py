@@ -1,6 +1,6 @@
 """The leases of background roles in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Column, String, Table, or_, select, update
@@ -29,19 +29,21 @@ class SqlRoleRows:
         self._now = now
 
     async def take(self, role: str, *, holder: str, holder_name: str, until: datetime) -> int | None:
-        """Takes a role that is free or expired, or renews an own lease; returns its epoch, None if another has it."""
-        mine = role_leases.c.role == role
-        renewal = update(role_leases).where(mine, role_leases.c.holder == holder).values(expires_at=until)
-        if not (await self._connection.execute(renewal)).rowcount:
-            nobody = {"role": role, "holder": "", "holder_name": "", "epoch": 0, "expires_at": self._now}
-            await self._connection.execute(insert_new(role_leases), nobody)
-            free = or_(role_leases.c.holder == "", role_leases.c.expires_at <= self._now)
-            taken = {"holder": holder, "holder_name": holder_name, "expires_at": until}
-            change = update(role_leases).where(mine, free).values(**taken, epoch=role_leases.c.epoch + 1)
-            if not (await self._connection.execute(change)).rowcount:
-                return None
-        epoch: int = (await self._connection.execute(select(role_leases.c.epoch).where(mine))).scalar_one()
+        """Takes a role that is free or expired; returns its new epoch, None if another has it."""
+        nobody = {"role": role, "holder": "", "holder_name": "", "epoch": 0, "expires_at": self._now}
+        await self._connection.execute(insert_new(role_leases), nobody)
+        free = or_(role_leases.c.holder == "", role_leases.c.expires_at <= self._now)
+        taken = {"holder": holder, "holder_name": holder_name, "expires_at": until}
+        change = update(role_leases).where(role_leases.c.role == role, free)
+        change = change.values(**taken, epoch=role_leases.c.epoch + 1)
+        epoch: int | None = (await self._connection.execute(change.returning(role_leases.c.epoch))).scalar()
         return epoch
+
+    async def renew(self, holder: str, *, until: datetime) -> Mapping[str, int]:
+        """Renews all leases of a holder; returns role → epoch of those that it has."""
+        renewal = update(role_leases).where(role_leases.c.holder == holder).values(expires_at=until)
+        renewal = renewal.returning(role_leases.c.role, role_leases.c.epoch)
+        return {row.role: row.epoch for row in await self._connection.execute(renewal)}
 
     async def give_back(self, holder: str) -> int:
         """Ends all leases of a holder at once; returns how many."""
