@@ -37,7 +37,7 @@ async def broken(installation: Installation, *, settled: bool) -> list[str]:
     found += [f"{uuid} of {worker} is held by {task} for ever" for uuid, worker, task in held if settled]
     if settled:
         found += await _logs(installation)
-        found += _left_behind(installation)
+        found += installation.left_behind()
     return list(dict.fromkeys(found))
 
 
@@ -93,7 +93,7 @@ def _attempts(installation: Installation) -> list[str]:
 def _history(installation: Installation) -> list[str]:
     """Epochs only rise, and only moves that a task's life has were made."""
     found = []
-    allowed = {(a.value, b.value) for a, after in task_state._NEXT.items() for b in after} | _REVIVED  # noqa: SLF001
+    allowed = {(a.value, b.value) for a, after in task_state._NEXT.items() for b in after} | _REVIVED
     last: dict[str, int] = {}
     rows = installation.disk.query("SELECT task_id, before, after, epoch_before, epoch_after FROM history ORDER BY n")
     for task_id, before, after, epoch_before, epoch_after in rows:
@@ -161,12 +161,3 @@ async def _logs(installation: Installation) -> list[str]:
         elif (outcome == "succeeded" or (outcome == "failed" and reason == "user")) and told != expected:
             found.append(f"the log of {title}-{epoch} ended too soon ({len(told)} of {len(expected)} bytes)")
     return found
-
-
-def _left_behind(installation: Installation) -> list[str]:
-    """When every task is over, no machine has anything of one."""
-    return [
-        f"{machine.name} still has {sorted(folder.name for folder in machine.runs.iterdir())}"
-        for machine in installation.machines.values()
-        if any(machine.runs.iterdir())
-    ]

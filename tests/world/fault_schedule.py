@@ -1,4 +1,4 @@
-"""Random fault schedules: made from a seed, played in a simulated installation, judged, and made small when they fail."""
+"""Random fault schedules: made from a seed, played in a simulated installation, judged, made small when they fail."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-_FAULTY_S = 30.0
-_AFTER_S = 12.0
+_FAULTY_S = 20.0
+_AFTER_S = 2.5
+_CLEARED_S = 40.0
 _MOST_REPLAYS = 120
 _METHODS = ("Register", "Poll", "Report", "Complete", "Append", "FindMissing", "BatchPut")
 
@@ -83,7 +84,7 @@ def _wishes(chance: random.Random, plan: Plan) -> list[Event]:
         exits = (3, 0) if chance.random() < 0.15 else (0,)
         wish = Wish(
             label,
-            run_for_s=chance.choice((0.0, 0.5, 2.0, 4.0, 9.0)),
+            run_for_s=chance.choice((0.0, 0.5, 2.0, 4.0, 7.0)),
             lines=chance.choice((0, 3, 20)),
             exits=exits,
             dies=(True, False) if chance.random() < 0.08 else (False,),
@@ -102,12 +103,12 @@ def _wishes(chance: random.Random, plan: Plan) -> list[Event]:
             repeats=chance.choice((1, 1, 2)),
         )
         labels.append(label)
-        made_so_far.append(Event(chance.choice((0.0, 0.0, chance.uniform(0, 15))), "submit", label, more=wish))
+        made_so_far.append(Event(chance.choice((0.0, 0.0, chance.uniform(0, 10))), "submit", label, more=wish))
     for label in labels:
         if chance.random() < 0.2:
             made_so_far.append(Event(chance.uniform(0.1, _FAULTY_S), "cancel", label))
         if chance.random() < 0.15:
-            made_so_far.append(Event(chance.uniform(10, _FAULTY_S + 10), "retry", label))
+            made_so_far.append(Event(chance.uniform(6, _FAULTY_S), "retry", label))
     # Parents are wished for before their children.
     times = {event.name: event.at for event in made_so_far if event.what == "submit"}
     return [
@@ -123,7 +124,7 @@ def _faults(chance: random.Random, plan: Plan) -> list[Event]:
     machines = [f"m{number}" for number in range(plan.machines)]
     found = []
     for _ in range(chance.randint(1, 8)):
-        at, lasts_s = chance.uniform(0.0, _FAULTY_S), chance.choice((0.2, 1.0, 3.0, 8.0, 20.0)) * chance.uniform(0.5, 1)
+        at, lasts_s = chance.uniform(0.0, _FAULTY_S), chance.choice((0.2, 1.0, 3.0, 7.0, 16.0)) * chance.uniform(0.5, 1)
         what = chance.choice(
             ("weather", "weather", "kill", "kill", "freeze", "wall", "reboot", "rival", "jump", "skew")
         )
@@ -186,7 +187,10 @@ async def _drama(installation: Installation, events: Sequence[Event]) -> list[st
     installation.heal()
     failed = [repr(deed.exception()) for deed in deeds if not deed.cancelled() and deed.exception() is not None]
     settled = await installation.settle()
-    await asyncio.sleep(_AFTER_S)
+    deadline = installation.loop.time() + _CLEARED_S
+    await asyncio.sleep(_AFTER_S)  # for the last notices, and for workers to clear up
+    while settled and installation.left_behind() and installation.loop.time() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_AFTER_S)
     return failed + await broken(installation, settled=settled)
 
 

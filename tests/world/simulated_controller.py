@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from lodeworks.agent.worker.v1 import content_pb2_grpc, log_pb2_grpc, worker_pb2_grpc
-from lodeworks_controller.config import Config
 from lodeworks_controller.domain.identity import AgentIdentity, AgentKind
 from lodeworks_controller.domain.task.run import Output, OutputSlot, RunSpec
-from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError, InvalidError, UnavailableError
 from lodeworks_controller.service.content import ContentService
-from lodeworks_controller.service.kinds.base import Commit, Product
 from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.transport.agent_content import LeaseContentServicer
 from lodeworks_controller.transport.worker_agent import WorkerAgentServicer, WorkerLogServicer
@@ -27,7 +23,12 @@ from simulated_network import Services
 from sqlalchemy import text
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from lodeworks_controller.config import Config
     from lodeworks_controller.domain.task.lease import LeaseTerms
+    from lodeworks_controller.domain.task.state import FailureReason
+    from lodeworks_controller.service.kinds.base import Commit, Product
     from lodeworks_controller.service.store import Transaction
     from lodeworks_controller.storage.blobs.disk import DiskBlobStore
     from lodeworks_controller.storage.database.unit import SqlStore
@@ -90,7 +91,7 @@ async def _put(tx: Transaction, task: Task, *, state: str, digests: str) -> None
         "SET state = excluded.state, lease_epoch = excluded.lease_epoch, digests = excluded.digests"
     )
     values = {"task_id": task.id, "state": state, "epoch": task.lease.epoch, "digests": digests}
-    await cast("Any", tx)._connection.execute(statement, values)  # noqa: SLF001
+    await cast("Any", tx)._connection.execute(statement, values)
 
 
 class SimulatedTicks:
@@ -115,7 +116,7 @@ class SimulatedTicks:
             await asyncio.sleep(seconds * _SLOWER)
             try:
                 await tick()
-            except Exception:
+            except Exception:  # noqa: BLE001
                 _log.exception("the %s failed; it goes on with its next tick", name)
 
 
@@ -143,6 +144,7 @@ class SimulatedController:
             ids=ids,
             store=store,
             blobs=blobs,
+            kept=blobs,
             trust=cast("Any", SimpleNamespace(repository=SimpleNamespace(refresh=_nothing))),
             pool=cast("Any", None),
             wakes=Wakes(),

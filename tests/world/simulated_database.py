@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +22,8 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Executable, StaticPool, create_engine
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from simulated_loop import SimulatedLoop
 
 T = TypeVar("T")
@@ -184,6 +185,7 @@ class _Unit:
         self.party = PARTY.get()
         self.task = asyncio.current_task()
         self.actions: list[Callable[[], None]] = []
+        self.early: list[Callable[[], None]] = []
 
     async def run(self, work: Callable[[SqlConnection], T]) -> T:
         await asyncio.sleep(0)
@@ -193,10 +195,10 @@ class _Unit:
         await asyncio.sleep(0)
         return self._disk.execute(self, lambda connection: Rows.of(connection.execute(statement, parameters)))
 
-    def on_commit(self, action: Callable[[], None]) -> None:
-        self.actions.append(action)
-
     def on_kept(self, action: Callable[[], None]) -> None:
+        self.early.append(action)
+
+    def on_commit(self, action: Callable[[], None]) -> None:
         self.actions.append(action)
 
 
@@ -215,11 +217,13 @@ class SimulatedDatabase:
         except BaseException:
             self._give_up(unit)
             raise
+        for action in unit.early:
+            action()
         self._disk.leave(unit, "COMMIT")
         for action in unit.actions:
             action()
         # Durable, and the caller does not know yet: whoever dies now has done it all the same.
-        await asyncio.sleep(self._disk._delay())  # noqa: SLF001
+        await asyncio.sleep(self._disk._delay())
 
     @asynccontextmanager
     async def read(self, *, brief: bool = False) -> AsyncIterator[Connection]:
@@ -231,7 +235,7 @@ class SimulatedDatabase:
             self._give_up(unit)
 
     def _give_up(self, unit: _Unit) -> None:
-        if unit is self._disk._holder:  # noqa: SLF001
+        if unit is self._disk._holder:
             self._disk.leave(unit, "ROLLBACK")
 
     async def close(self) -> None:

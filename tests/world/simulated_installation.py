@@ -10,7 +10,6 @@ import logging
 import random
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -35,14 +34,15 @@ from simulated_network import Services, SimulatedChannel, SimulatedNetwork, Weat
 from simulated_worker import Machine, live
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
 T = TypeVar("T")
 
 ADMIN = Principal("u" * 26, "ada", InstallationRole.ADMINISTRATOR)
 PROJECT = "p" * 26
-TERMS = replace(LeaseTerms(), poll_wait_s=8.0, report_interval_s=3.0, ttl_s=10.0, resend_after_s=1.0)
-LOST_AFTER_S = 12.0
+TERMS = replace(LeaseTerms(), poll_wait_s=6.0, report_interval_s=2.0, ttl_s=7.0, resend_after_s=1.0)
+LOST_AFTER_S = 8.0
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 _ANSWER_S = 6.0
 _SETTLED_S = 400.0
@@ -449,6 +449,14 @@ class Installation:
             self.labels.get(task_id, task_id): state
             for task_id, state in self.disk.query("SELECT id, state FROM tasks ORDER BY id")
         }
+
+    def left_behind(self) -> list[str]:
+        """Returns what machines still have of runs: nothing, when every task is over."""
+        return [
+            f"{machine.name} still has {sorted(folder.name for folder in machine.runs.iterdir())}"
+            for machine in self.machines.values()
+            if any(machine.runs.iterdir())
+        ]
 
     def tell_history(self) -> None:
         """Adds what the database remembers to the trace."""

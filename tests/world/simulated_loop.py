@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import heapq
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
 
 _STEP_S = 1e-6
 _CLOSES = 40
@@ -129,7 +131,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 result = work(*args)
             except StopIteration:
                 raise
-            except BaseException as error:  # noqa: BLE001 - it belongs to who waits
+            except BaseException as error:  # noqa: BLE001
                 if not done.cancelled():
                     done.set_exception(error)
             else:
@@ -177,7 +179,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def run(self, main: Coroutine[Any, Any, Any]) -> Any:
         """Runs until the coroutine is done and returns its result."""
-        asyncio._set_running_loop(self)  # noqa: SLF001 - meant for loops
+        asyncio._set_running_loop(self)
         self._running = True
         try:
             task = self.create_task(main, context=Context())
@@ -186,7 +188,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             return task.result()
         finally:
             self._running = False
-            asyncio._set_running_loop(None)  # noqa: SLF001
+            asyncio._set_running_loop(None)
 
     def _step(self) -> None:
         if self._ready:
@@ -197,28 +199,28 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             handle = timer
         else:
             raise LivelockError("everybody waits for something that nobody will do")
-        if handle._cancelled:  # noqa: SLF001
+        if handle._cancelled:
             return
         self._now += _STEP_S
         self._steps_left -= 1
         if self._steps_left < 0:
             raise LivelockError("there was no end to it")
-        party = handle._context.get(PARTY)  # noqa: SLF001
+        party = handle._context.get(PARTY)
         if party is not None:
             if party.dead:
                 return
             if party.frozen:
                 party.parked.append(handle)
                 return
-        handle._run()  # noqa: SLF001
+        handle._run()
 
     def close(self) -> None:
         """Closes what the dead have left, so that nothing of it is told off when it is collected."""
-        asyncio._set_running_loop(self)  # noqa: SLF001
+        asyncio._set_running_loop(self)
         try:
             self._close_coroutines()
         finally:
-            asyncio._set_running_loop(None)  # noqa: SLF001
+            asyncio._set_running_loop(None)
         self._ready.clear()
         self._timers.clear()
         self._parties.clear()
@@ -232,7 +234,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self._sky.clear()
             for task in left:
                 if not task.done():
-                    task._log_destroy_pending = False  # noqa: SLF001
+                    task._log_destroy_pending = False
                     _close(task.get_coro())
             left = list(self._sky)
 
@@ -243,7 +245,7 @@ def _close(coroutine: Generator[Any, Any, Any] | Coroutine[Any, Any, Any]) -> No
             coroutine.close()
         except RuntimeError:  # it waits for something in a `finally`: once more
             continue
-        except BaseException:  # noqa: BLE001 - the dead have nothing to say
+        except BaseException:  # noqa: BLE001
             return
         return
     with contextlib.suppress(BaseException):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,14 @@ from lodeworks_controller.transport.errors import status_of
 from simulated_loop import PARTY, Party
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
     from simulated_loop import SimulatedLoop
 
 _USUAL_S = (0.0005, 0.02)
+_PATIENCE = 0.2
+"""Leases are shorter here than in life; so is the time that a call waits for an answer."""
+_POLL_MARGIN_S = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,7 @@ class SimulatedNetwork:
                 answer = [part async for part in handler.unary_stream(call.request, context)]
         except LodeworksError as error:
             self._reply(call, BrokenCallError.refusal(error))
-        except Exception as error:  # noqa: BLE001 - what the outermost interceptor answers
+        except Exception as error:  # noqa: BLE001
             self.faults.append(f"{call.short} of {call.caller}: {error!r}")
             self._reply(call, BrokenCallError(grpc.StatusCode.INTERNAL, "the controller failed on this call"))
         else:
@@ -268,7 +272,7 @@ class SimulatedChannel:
     _at: int = 0
 
     def unary_unary(self, method: str, **_more: Any) -> Callable[..., Awaitable[Any]]:
-        async def call(request: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - grpc's name
+        async def call(request: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
             return await self._call(method, request, timeout)
 
         return call
@@ -289,9 +293,11 @@ class SimulatedChannel:
     async def _call(self, method: str, request: Any, timeout_s: float | None) -> Any:
         servers = self.servers()
         server = servers[self._at % len(servers)]
+        timeout_s = timeout_s or 30.0
+        timeout_s = timeout_s - _POLL_MARGIN_S if method.endswith("/Poll") else timeout_s * _PATIENCE
         try:
             return await self.network.call(
-                server, method, request, caller=self.caller, worker_id=self.worker_id, timeout_s=timeout_s or 60.0
+                server, method, request, caller=self.caller, worker_id=self.worker_id, timeout_s=timeout_s
             )
         except BrokenCallError as error:
             if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
