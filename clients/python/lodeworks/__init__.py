@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lodeworks.blocking.client import Client
     from lodeworks.errors import LodeError
+    from lodeworks.options import TaskOptions
     from lodeworks.profile import Profile
     from lodeworks.resources.client import AsyncClient
 
-__all__ = ["AsyncClient", "Client", "LodeError", "Profile"]
+__all__ = ["AsyncClient", "Client", "LodeError", "Profile", "TaskOptions"]
 
 _HOMES = {
     "AsyncClient": "lodeworks.resources.client",
     "Client": "lodeworks.blocking.client",
     "LodeError": "lodeworks.errors",
     "Profile": "lodeworks.profile",
+    "TaskOptions": "lodeworks.options",
 }
 
 

@@ -8,6 +8,8 @@ from lodeworks.blocking.audit import Audit
 from lodeworks.blocking.installation import Executors, Tokens, Users, Workers
 from lodeworks.blocking.message import Messages
 from lodeworks.blocking.project import Project, Projects
+from lodeworks.blocking.quota import Quotas
+from lodeworks.blocking.storage import Storage
 from lodeworks.blocking.task import Tasks
 from lodeworks.blocking.webhook import Webhooks
 from lodeworks.connection import Connection
@@ -29,7 +31,9 @@ class Client:
         users: The people.
         tokens: The caller's tokens.
         workers: The workers.
+        storage: The store of content.
         executors: The executors.
+        quotas: What projects and people may use.
         messages: The caller's messages.
         audit: The audit log of the installation.
         webhooks: The webhooks of the installation.
@@ -44,7 +48,9 @@ class Client:
         self.users = Users(connection)
         self.tokens = Tokens(connection)
         self.workers = Workers(connection)
+        self.storage = Storage(connection)
         self.executors = Executors(connection)
+        self.quotas = Quotas(connection)
         self.messages = Messages(connection)
         self.audit = Audit(connection)
         self.webhooks = Webhooks(connection)

@@ -11,7 +11,8 @@ from lodeworks.api.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
 from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, done, task_of
 from lodeworks.connection import Connection, new_request_id
-from lodeworks.folder import archive_of
+from lodeworks.folder import archive_of, is_address, unpack
+from lodeworks.options import TaskOptions, to_message
 from lodeworks.settings import settings_yaml
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ class DatasetVersion:
         to: str = "",
         executor: str = "",
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> Task[DatasetVersion]:
         """Chooses the pictures most worth labelling.
 
@@ -180,6 +182,7 @@ class DatasetVersion:
             to: Name of the dataset that gets the version.
             executor: Empty = the built-in one.
             settings: Settings of the executor.
+            options: What to ask for beside the inputs.
         """
         request = pb.MineDatasetRequest(
             project=self._project,
@@ -190,6 +193,7 @@ class DatasetVersion:
             to=to,
             executor=executor,
             settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.MineDatasetResponse = self._connection.call(DatasetServiceStub, "MineDataset", request)
@@ -201,21 +205,35 @@ class DatasetVersion:
         *,
         format: str = "voc",
         with_pictures: bool = True,
+        prediction_set_id: str = "",
     ) -> Task[Path]:
-        """Writes the version into a zip file: ``voc``, ``coco`` or ``yolo``."""
+        """Writes the version into a zip file, or into a folder when ``out`` is one or ends in a slash.
+
+        Args:
+            out: Where to.
+            format: ``voc`` (images/, gt/, pred/), ``vocdevkit`` (JPEGImages/, Annotations/), ``coco`` or ``yolo``.
+            with_pictures: False writes annotations only.
+            prediction_set_id: A prediction set that goes along, with ``voc`` and ``vocdevkit``.
+        """
         request = pb.ExportDatasetRequest(
             project=self._project,
             dataset=self.id,
             format=pb.AnnotationFormat.Value(f"ANNOTATION_FORMAT_{format.upper()}"),
             without_pictures=not with_pictures,
+            prediction_set_id=prediction_set_id,
             request_id=new_request_id(),
         )
         response: pb.ExportDatasetResponse = self._connection.call(DatasetServiceStub, "ExportDataset", request)
-        path = Path(out)
+        path, into_folder = Path(out), str(out).endswith("/") or Path(out).is_dir()
 
         def fetch(task: TaskData) -> Path:
             digest, _, size_bytes = task.result.id.partition(":")
-            self._connection.download(self._project, digest, path, size_bytes=int(size_bytes))
+            archive = path / f".{digest[:16]}.zip" if into_folder else path
+            if into_folder:
+                path.mkdir(parents=True, exist_ok=True)
+            self._connection.download(self._project, digest, archive, size_bytes=int(size_bytes))
+            if into_folder:
+                unpack(archive, path)
             return path
 
         return task_of(self._connection, response.task_id, fetch)
@@ -243,45 +261,69 @@ class Datasets:
         self,
         source: Path | str,
         *,
-        to: str,
+        to: str = "",
         format: str = "auto",
         unknown_classes: str = "stop",
+        class_names: Sequence[str] = (),
+        class_map: Mapping[str, str] | None = None,
+        labels_for: str = "",
+        on_worker: bool = False,
         dry_run: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Task[DatasetVersion]:
-        """Makes a version from a zip file or a folder.
+        """Makes a version from a zip file, a folder, an address, or a path on a worker's machine.
 
         Args:
-            source: The zip file or folder; it is uploaded first, and the upload resumes.
-            to: Name of the dataset that gets the version.
+            source: The zip file or folder, which is uploaded first, and the upload resumes; or ``https://…``.
+            to: Name of the dataset that gets the version; may be empty with ``labels_for``.
             format: auto, voc, coco or yolo.
             unknown_classes: stop, ignore or add.
+            class_names: What the numbers of YOLO labels mean, where no file of the source says it.
+            class_map: Class name in the source → name to use; "" leaves its boxes out.
+            labels_for: A version whose pictures get the annotations of the source; no pictures come in.
+            on_worker: True when the source is a path on the worker's machine.
             dry_run: True makes only the report.
             progress: Called with the bytes uploaded so far.
 
         Raises:
             InvalidError: The source is not there.
         """
-        path = Path(source)
-        with archive_of(path) as archive:
-            blob = self._connection.hash_file(archive)
-            self._connection.upload(self._project, [blob], progress=progress)
         request = pb.ImportDatasetRequest(
             project=self._project,
             to=to,
-            source=pb.ImportSource(blob_digest=blob.digest, name=path.name),
+            source=self._source(str(source), on_worker=on_worker, progress=progress),
             format=pb.ANNOTATION_FORMAT_UNSPECIFIED
             if format == "auto"
             else pb.AnnotationFormat.Value(f"ANNOTATION_FORMAT_{format.upper()}"),
             unknown_classes=pb.UnknownClasses.Value(f"UNKNOWN_CLASSES_{unknown_classes.upper()}"),
+            class_names=class_names,
+            class_map=class_map or {},
+            labels_for=labels_for,
             dry_run=dry_run,
             request_id=new_request_id(),
         )
         response: pb.ImportDatasetResponse = self._connection.call(DatasetServiceStub, "ImportDataset", request)
         return task_of(self._connection, response.task_id, self._made)
 
+    def _source(self, source: str, *, on_worker: bool, progress: Callable[[int], None] | None) -> pb.ImportSource:
+        if on_worker:
+            return pb.ImportSource(server_path=source)
+        if is_address(source):
+            return pb.ImportSource(url=source)
+        path = Path(source)
+        with archive_of(path) as archive:
+            blob = self._connection.hash_file(archive)
+            self._connection.upload(self._project, [blob], progress=progress)
+        return pb.ImportSource(blob_digest=blob.digest, name=path.name or path.resolve().name)
+
     def generate(
-        self, *, to: str, count: int, seed: int = 0, settings: Mapping[str, Any] | None = None
+        self,
+        *,
+        to: str,
+        count: int,
+        seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> Task[DatasetVersion]:
         """Makes a version of made pictures, to try things on."""
         request = pb.GenerateDatasetRequest(
@@ -290,6 +332,7 @@ class Datasets:
             count=count,
             seed=seed,
             settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.GenerateDatasetResponse = self._connection.call(DatasetServiceStub, "GenerateDataset", request)

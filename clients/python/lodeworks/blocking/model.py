@@ -14,6 +14,7 @@ from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, task_of
 from lodeworks.connection import Connection, new_request_id
 from lodeworks.errors import NotFoundError
+from lodeworks.options import TaskOptions, to_message
 from lodeworks.settings import settings_yaml
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class ModelVersion:
         variant: str = "",
         algorithm: str = "",
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> Task[ObjectRef]:
         """Predicts on a dataset; the result is a reference to the prediction set.
 
@@ -68,6 +70,7 @@ class ModelVersion:
             variant: Package variant of the release, such as openvino-int8; empty = the stage's ONNX.
             algorithm: The release that is meant by variant, ``name@2``.
             settings: Settings of the executor.
+            options: What to ask for beside the inputs.
         """
         request = pb.InferModelRequest(
             project=self._project,
@@ -76,6 +79,7 @@ class ModelVersion:
             variant=variant,
             algorithm=algorithm,
             settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.InferModelResponse = self._connection.call(ModelServiceStub, "InferModel", request)
@@ -86,7 +90,13 @@ class ModelVersion:
         return task_of(self._connection, response.task_id, made)
 
     def evaluate(
-        self, *, on: DatasetVersion, variant: str = "", algorithm: str = "", protocol: str = "coco"
+        self,
+        *,
+        on: DatasetVersion,
+        variant: str = "",
+        algorithm: str = "",
+        protocol: str = "coco",
+        options: TaskOptions | None = None,
     ) -> Task[Evaluation]:
         """Measures on a dataset; infers first unless the predictions are there.
 
@@ -95,6 +105,7 @@ class ModelVersion:
             variant: Package variant of the release, such as openvino-int8; empty = the stage's ONNX.
             algorithm: The release that is meant by variant, ``name@2``.
             protocol: coco or ymir.
+            options: What to ask for beside the inputs.
         """
         request = pb.EvaluateModelRequest(
             project=self._project,
@@ -103,6 +114,7 @@ class ModelVersion:
             variant=variant,
             algorithm=algorithm,
             protocol=protocol,
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.EvaluateModelResponse = self._connection.call(ModelServiceStub, "EvaluateModel", request)
@@ -123,6 +135,7 @@ class ModelVersion:
         max_drop: float = 0.01,
         sign: bool = True,
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> Task[Release]:
         """Converts, quantizes and measures for the targets; the result is a release.
 
@@ -135,6 +148,7 @@ class ModelVersion:
             max_drop: Largest loss of mAP50:95 allowed, absolute.
             sign: False leaves a candidate, to be signed later.
             settings: Settings of the converters.
+            options: What to ask for beside the inputs.
         """
         request = pb.PublishModelRequest(
             project=self._project,
@@ -147,6 +161,7 @@ class ModelVersion:
             max_drop=max_drop,
             sign=sign,
             settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.PublishModelResponse = self._connection.call(ModelServiceStub, "PublishModel", request)
@@ -196,6 +211,7 @@ class Models:
         gpus: int = 0,
         longest_side_px: int = 0,
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> Task[ModelVersion]:
         """Trains a version.
 
@@ -209,9 +225,13 @@ class Models:
             gpus: Number of GPUs.
             longest_side_px: Pictures are scaled down to this longest side; 0 = as they are.
             settings: Settings of the executor.
+            options: What to ask for beside the inputs.
         """
         request = self._training(train, val, classes=classes, name=name, executor=executor, settings=settings)
         request.from_stage, request.gpus, request.longest_side_px = from_stage, gpus, longest_side_px
+        asked = to_message(options)
+        if asked is not None:
+            request.task_options.CopyFrom(asked)
         response: pb.TrainModelResponse = self._connection.call(ModelServiceStub, "TrainModel", request)
         return task_of(self._connection, response.task_id, self._made)
 

@@ -10,6 +10,8 @@ from lodeworks.resources.audit import AsyncAudit
 from lodeworks.resources.installation import AsyncExecutors, AsyncTokens, AsyncUsers, AsyncWorkers
 from lodeworks.resources.message import AsyncMessages
 from lodeworks.resources.project import AsyncProject, AsyncProjects
+from lodeworks.resources.quota import AsyncQuotas
+from lodeworks.resources.storage import AsyncStorage
 from lodeworks.resources.task import AsyncTasks
 from lodeworks.resources.webhook import AsyncWebhooks
 
@@ -29,7 +31,9 @@ class AsyncClient:
         users: The people.
         tokens: The caller's tokens.
         workers: The workers.
+        storage: The store of content.
         executors: The executors.
+        quotas: What projects and people may use.
         messages: The caller's messages.
         audit: The audit log of the installation.
         webhooks: The webhooks of the installation.
@@ -44,7 +48,9 @@ class AsyncClient:
         self.users = AsyncUsers(connection)
         self.tokens = AsyncTokens(connection)
         self.workers = AsyncWorkers(connection)
+        self.storage = AsyncStorage(connection)
         self.executors = AsyncExecutors(connection)
+        self.quotas = AsyncQuotas(connection)
         self.messages = AsyncMessages(connection)
         self.audit = AsyncAudit(connection)
         self.webhooks = AsyncWebhooks(connection)

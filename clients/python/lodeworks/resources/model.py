@@ -9,6 +9,7 @@ from lodeworks.api.model.v1 import model_pb2 as pb
 from lodeworks.api.model.v1.model_pb2_grpc import ModelServiceStub
 from lodeworks.connection import AsyncConnection, new_request_id
 from lodeworks.errors import NotFoundError
+from lodeworks.options import TaskOptions, to_message
 from lodeworks.resources.algorithm import AsyncAlgorithms, AsyncRelease
 from lodeworks.resources.dataset import AsyncDatasetVersion
 from lodeworks.resources.evaluation import AsyncEvaluation, AsyncEvaluations
@@ -60,6 +61,7 @@ class AsyncModelVersion:
         variant: str = "",
         algorithm: str = "",
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> AsyncTask[ObjectRef]:
         """Predicts on a dataset; the result is a reference to the prediction set.
 
@@ -68,6 +70,7 @@ class AsyncModelVersion:
             variant: Package variant of the release, such as openvino-int8; empty = the stage's ONNX.
             algorithm: The release that is meant by variant, ``name@2``.
             settings: Settings of the executor.
+            options: What to ask for beside the inputs.
         """
         request = pb.InferModelRequest(
             project=self._project,
@@ -76,6 +79,7 @@ class AsyncModelVersion:
             variant=variant,
             algorithm=algorithm,
             settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.InferModelResponse = await self._connection.call(ModelServiceStub, "InferModel", request)
@@ -86,7 +90,13 @@ class AsyncModelVersion:
         return await task_of(self._connection, response.task_id, made)
 
     async def evaluate(
-        self, *, on: AsyncDatasetVersion, variant: str = "", algorithm: str = "", protocol: str = "coco"
+        self,
+        *,
+        on: AsyncDatasetVersion,
+        variant: str = "",
+        algorithm: str = "",
+        protocol: str = "coco",
+        options: TaskOptions | None = None,
     ) -> AsyncTask[AsyncEvaluation]:
         """Measures on a dataset; infers first unless the predictions are there.
 
@@ -95,6 +105,7 @@ class AsyncModelVersion:
             variant: Package variant of the release, such as openvino-int8; empty = the stage's ONNX.
             algorithm: The release that is meant by variant, ``name@2``.
             protocol: coco or ymir.
+            options: What to ask for beside the inputs.
         """
         request = pb.EvaluateModelRequest(
             project=self._project,
@@ -103,6 +114,7 @@ class AsyncModelVersion:
             variant=variant,
             algorithm=algorithm,
             protocol=protocol,
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.EvaluateModelResponse = await self._connection.call(ModelServiceStub, "EvaluateModel", request)
@@ -123,6 +135,7 @@ class AsyncModelVersion:
         max_drop: float = 0.01,
         sign: bool = True,
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> AsyncTask[AsyncRelease]:
         """Converts, quantizes and measures for the targets; the result is a release.
 
@@ -135,6 +148,7 @@ class AsyncModelVersion:
             max_drop: Largest loss of mAP50:95 allowed, absolute.
             sign: False leaves a candidate, to be signed later.
             settings: Settings of the converters.
+            options: What to ask for beside the inputs.
         """
         request = pb.PublishModelRequest(
             project=self._project,
@@ -147,6 +161,7 @@ class AsyncModelVersion:
             max_drop=max_drop,
             sign=sign,
             settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.PublishModelResponse = await self._connection.call(ModelServiceStub, "PublishModel", request)
@@ -196,6 +211,7 @@ class AsyncModels:
         gpus: int = 0,
         longest_side_px: int = 0,
         settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
     ) -> AsyncTask[AsyncModelVersion]:
         """Trains a version.
 
@@ -209,9 +225,13 @@ class AsyncModels:
             gpus: Number of GPUs.
             longest_side_px: Pictures are scaled down to this longest side; 0 = as they are.
             settings: Settings of the executor.
+            options: What to ask for beside the inputs.
         """
         request = self._training(train, val, classes=classes, name=name, executor=executor, settings=settings)
         request.from_stage, request.gpus, request.longest_side_px = from_stage, gpus, longest_side_px
+        asked = to_message(options)
+        if asked is not None:
+            request.task_options.CopyFrom(asked)
         response: pb.TrainModelResponse = await self._connection.call(ModelServiceStub, "TrainModel", request)
         return await task_of(self._connection, response.task_id, self._made)
 

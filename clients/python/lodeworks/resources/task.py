@@ -133,10 +133,25 @@ class AsyncTask(Generic[T]):
         self.data = response.task
         return self
 
-    async def retry(self) -> AsyncTask[T]:
-        """Queues a failed or cancelled task again."""
-        request = pb.RetryTaskRequest(task_id=self.id, request_id=new_request_id())
+    async def retry(self, *, fresh: bool = False) -> AsyncTask[T]:
+        """Queues a failed or cancelled task again.
+
+        Args:
+            fresh: True starts from the beginning; else it takes up its last checkpoint, where there is one.
+        """
+        request = pb.RetryTaskRequest(task_id=self.id, fresh=fresh, request_id=new_request_id())
         response: pb.RetryTaskResponse = await self._connection.call(TaskServiceStub, "RetryTask", request)
+        self.data = response.task
+        return self
+
+    async def set(self, *, priority: int | None = None) -> AsyncTask[T]:
+        """Changes a task that has not ended.
+
+        Args:
+            priority: Larger goes first; None leaves it as it is.
+        """
+        request = pb.SetTaskRequest(task_id=self.id, priority=priority, request_id=new_request_id())
+        response: pb.SetTaskResponse = await self._connection.call(TaskServiceStub, "SetTask", request)
         self.data = response.task
         return self
 
