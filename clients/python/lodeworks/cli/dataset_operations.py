@@ -9,6 +9,7 @@ import click
 from lodeworks.cli.dataset_version import print_version
 from lodeworks.cli.following import DETACH, follow
 from lodeworks.cli.session import NAMES, LodeCommand, flat, settings_of
+from lodeworks.cli.task_options import asked, task_options
 
 if TYPE_CHECKING:
     from lodeworks.cli.session import Noun, Session
@@ -142,6 +143,7 @@ def split(session: Session, version: str, parts: tuple[tuple[str, ...], ...], se
 @click.option("--executor", default="", help="Default: the built-in one.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the executor.")
 @_TO
+@task_options
 @DETACH
 @click.pass_obj
 def mine(
@@ -157,7 +159,13 @@ def mine(
 ) -> None:
     """Choose the pictures most worth labelling."""
     task = session.project.datasets.get(version).mine(
-        top_k=top_k, model=model, strategy=strategy, to=to, executor=executor, settings=settings_of(settings)
+        top_k=top_k,
+        model=model,
+        strategy=strategy,
+        to=to,
+        executor=executor,
+        settings=settings_of(settings),
+        options=asked(session),
     )
     made = follow(session, task, detach=detach)
     if made is not None:

@@ -12,6 +12,7 @@ from lodeworks.cli.evaluation import print_evaluation
 from lodeworks.cli.following import DETACH, follow
 from lodeworks.cli.output import plain
 from lodeworks.cli.session import NAMES, Noun, flat, settings_of
+from lodeworks.cli.task_options import asked, task_options
 
 if TYPE_CHECKING:
     from lodeworks.blocking.model import ModelVersion
@@ -55,12 +56,12 @@ def print_model(session: Session, version: ModelVersion, *, next_command: str = 
 @click.option("-n", "--name", default="", help="Name of the model; default: the project's.")
 @click.option("--executor", default="", help="Default: the detector.")
 @click.option("--from", "from_stage", default="", metavar="M[@N][:STAGE]", help="Stage to start from.")
-@click.option("--gpus", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--longest-side", type=click.IntRange(min=0), default=0, metavar="PX", help="Scale pictures down to this."
 )
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the executor.")
 @click.option("--dry-run", is_flag=True, help="Only check, and show the settings in force.")
+@task_options
 @DETACH
 @click.pass_obj
 def train(session: Session, /, *, detach: bool, dry_run: bool, settings: tuple[str, ...], **given: Any) -> None:
@@ -80,8 +81,8 @@ def train(session: Session, /, *, detach: bool, dry_run: bool, settings: tuple[s
     task = project.models.train(
         name=given["name"],
         from_stage=given["from_stage"],
-        gpus=given["gpus"],
         longest_side_px=given["longest_side"],
+        options=asked(session),
         **chosen,
     )
     version = follow(session, task, detach=detach)
@@ -164,6 +165,7 @@ _ALGORITHM = click.option("--algorithm", default="", metavar="A@N", help="Releas
 @click.option("--on", "datasets", type=NAMES, multiple=True, required=True, metavar="D", help="On what.")
 @_VARIANT
 @_ALGORITHM
+@task_options
 @DETACH
 @click.pass_obj
 def infer(
@@ -179,7 +181,7 @@ def infer(
     for name in models:
         for dataset in flat(datasets):
             task = project.models.get(name).infer(
-                on=project.datasets.get(dataset), variant=variant, algorithm=algorithm
+                on=project.datasets.get(dataset), variant=variant, algorithm=algorithm, options=asked(session)
             )
             made = follow(session, task, detach=detach)
             if made is not None:
@@ -192,6 +194,7 @@ def infer(
 @_VARIANT
 @_ALGORITHM
 @click.option("--protocol", type=click.Choice(["coco", "ymir"]), default="coco", show_default=True)
+@task_options
 @DETACH
 @click.pass_obj
 def evaluate(
@@ -208,7 +211,11 @@ def evaluate(
     for name in models:
         for dataset in flat(datasets):
             task = project.models.get(name).evaluate(
-                on=project.datasets.get(dataset), variant=variant, algorithm=algorithm, protocol=protocol
+                on=project.datasets.get(dataset),
+                variant=variant,
+                algorithm=algorithm,
+                protocol=protocol,
+                options=asked(session),
             )
             made = follow(session, task, detach=detach)
             if made is not None:
@@ -228,6 +235,7 @@ def evaluate(
 @click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Largest loss of mAP.")
 @click.option("--candidate", is_flag=True, help="Leave it unsigned, to be signed later.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the converters.")
+@task_options
 @DETACH
 @click.pass_obj
 def publish(session: Session, /, model: str, *, detach: bool, settings: tuple[str, ...], **given: Any) -> None:
@@ -242,6 +250,7 @@ def publish(session: Session, /, model: str, *, detach: bool, settings: tuple[st
         max_drop=given["max_drop"],
         sign=not given["candidate"],
         settings=settings_of(settings),
+        options=asked(session),
     )
     release = follow(session, task, detach=detach)
     if release is not None:

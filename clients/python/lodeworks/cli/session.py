@@ -29,6 +29,7 @@ class Session:
         project: Name of the project; empty = the profile's.
         yes: True when the user has said yes to everything.
         debug: True when tracebacks are wanted.
+        asked: What the command line asks for with its task, by the name of the option.
     """
 
     surroundings: Surroundings
@@ -37,6 +38,7 @@ class Session:
     project_name: str = ""
     yes: bool = False
     debug: bool = False
+    asked: dict[str, Any] = field(default_factory=dict)
     _client: Client | None = field(default=None, repr=False)
 
     @property
