@@ -1,5 +1,6 @@
 """How a worker becomes one: a one-time token and its own key against a certificate; and how that is renewed."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from cryptography.x509.oid import NameOID
 from google.protobuf.timestamp_pb2 import Timestamp
 from lodeworks.agent.worker.v1 import enrollment_pb2, enrollment_pb2_grpc
 from lodeworks.channel import errors as channel_errors
-from lodeworks.channel.diagnosis import explain, split_target
+from lodeworks.channel.addresses import agents_target
+from lodeworks.channel.diagnosis import explain
 from lodeworks.channel.dial import ClientCertificate, dial
 from lodeworks.channel.errors import ChannelError
 from lodeworks.channel.pinning import fetch_authority
@@ -100,7 +102,7 @@ async def enrol(folder: Path, *, server: str, token: str, ca_fingerprint: str, h
         worker_id=told.worker_id,
         name=told.name,
         server=server,
-        agents=_address(told.agents_address, server),
+        agents=agents_target(told.agents_address, server=server, first=_turn(told.worker_id)),
         ca_pem=told.ca_pem or ca_pem,
         certificate_pem=told.certificate_pem,
         key_pem=key_pem,
@@ -181,10 +183,9 @@ def _private(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _address(told: str, server: str) -> str:
-    """Returns `host:port`, with the host just dialled where the answer leaves it out."""
-    host, _, port = told.rpartition(":")
-    return told if host else f"{server.rpartition(':')[0]}:{port or split_target(server)[1] + 1}"
+def _turn(own_id: str) -> int:
+    """Returns a number that is another for each: so that they spread over several controllers."""
+    return int.from_bytes(hashlib.sha256(own_id.encode()).digest()[:4])
 
 
 def _keep(folder: Path, identity: Identity) -> None:

@@ -23,7 +23,7 @@ class Profile:
 
     Attributes:
         name: Its name in the profiles' file.
-        server: ``host:port``.
+        server: ``host:port``; several controllers of one installation with commas between.
         ca_pem: PEM of the pinned authority; empty when only the fingerprint is known yet.
         ca_fingerprint: ``sha256:…`` of that authority.
         token: Bearer token.

@@ -29,6 +29,7 @@ class ServerFacts:
     ca_fingerprint: str
     agents_address: str
     installation_id: str
+    addresses: tuple[str, ...] = ()
 
 
 class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
@@ -46,6 +47,7 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             version=self._facts.version,
             ca_fingerprint=self._facts.ca_fingerprint,
             agents_address=self._facts.agents_address,
+            addresses=self._facts.addresses,
             installation_id=self._facts.installation_id,
         )
         return identity_pb2.WhoAmIResponse(user=_user(user), server=server)

@@ -115,7 +115,13 @@ class Controller:
         """Returns what people and enrolling agents may call."""
         gate, engine = self.gate, self.engine
         fingerprint = self.ground.trust.authority.fingerprint
-        facts = ServerFacts(program_version(), fingerprint, agents_address, fingerprint.removeprefix("sha256:")[:26])
+        facts = ServerFacts(
+            program_version(),
+            fingerprint,
+            agents_address,
+            fingerprint.removeprefix("sha256:")[:26],
+            addresses=self.ground.config.addresses,
+        )
         identity = IdentityServicer(self.identity, gate=gate, facts=facts)
         tasks = TaskServicer(engine.tasks, engine.news, caller=gate.caller)
         quotas = QuotaServicer(QuotaService(self.ground.store), gate=gate)
@@ -177,7 +183,7 @@ class Controller:
                 config.listen,
                 chain_pem=chain,
                 key_pem=key,
-                services=self.for_people(f":{agents.port}"),
+                services=self.for_people(",".join(config.agent_addresses) or f":{agents.port}"),
                 logger=_log,
             )
         except BaseException:

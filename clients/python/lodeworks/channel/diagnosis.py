@@ -17,6 +17,7 @@ from typing import Final
 
 import grpc
 
+from lodeworks.channel.addresses import addresses_of, split_target
 from lodeworks.channel.dial import SERVER_NAME, ClientCertificate
 from lodeworks.channel.errors import CertificateRefusedError, ChannelError, UnreachableError, WrongServerError
 
@@ -37,7 +38,14 @@ async def explain(
     code = getattr(error, "code", None)
     if code is None or code() is not grpc.StatusCode.UNAVAILABLE:
         return None
-    return await asyncio.to_thread(probe, target, ca_pem=ca_pem, certificate=certificate, server_name=server_name)
+    found = [
+        await asyncio.to_thread(probe, one, ca_pem=ca_pem, certificate=certificate, server_name=server_name)
+        for one in addresses_of(target)
+    ]
+    if None in found:
+        return None
+    # That one controller of several is away explains less than what another of them said.
+    return next((cause for cause in found if not isinstance(cause, UnreachableError)), found[0])
 
 
 def probe(
@@ -73,14 +81,6 @@ def probe(
             f"nobody answers at {target} ({error.strerror or error}); check the address and that the controller runs",
             target=target,
         )
-
-
-def split_target(target: str) -> tuple[str, int]:
-    """Splits ``host:port``; an IPv6 host stands in brackets. Raises UnreachableError."""
-    host, colon, port = target.rpartition(":")
-    if not colon or not port.isdecimal() or not host:
-        raise UnreachableError(f"{target!r} is not an address; write host:port", target=target)
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _first_frame(secured: ssl.SSLSocket, *, target: str, certified: bool) -> ChannelError | None:

@@ -7,6 +7,7 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from lodeworks.channel.addresses import channel_target
 from lodeworks.channel.keepalive import CLIENT_OPTIONS
 
 SERVER_NAME: Final = "lodeworks-controller"
@@ -37,7 +38,7 @@ def dial(
     """Returns an asyncio channel; nothing is sent before the first call.
 
     Args:
-        target: ``host:port``.
+        target: ``host:port``; several with commas between stand in for each other (`addresses`).
         ca_pem: The pinned authority; no other one is believed.
         token: Bearer token of a person or a program of theirs.
         certificate: Client certificate of a worker or device, for the port of the agents.
@@ -45,7 +46,7 @@ def dial(
         options: Further channel arguments.
     """
     return grpc.aio.secure_channel(
-        target,
+        channel_target(target),
         _credentials(ca_pem, token=token, certificate=certificate),
         options=_options(server_name, options),
     )
@@ -62,7 +63,7 @@ def dial_sync(
 ) -> grpc.Channel:
     """Returns a blocking channel with the same arguments as `dial`."""
     return grpc.secure_channel(
-        target,
+        channel_target(target),
         _credentials(ca_pem, token=token, certificate=certificate),
         options=_options(server_name, options),
     )

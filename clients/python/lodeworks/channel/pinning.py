@@ -5,8 +5,8 @@ import socket
 import ssl
 from typing import Any, Final
 
-from lodeworks.channel.diagnosis import split_target
-from lodeworks.channel.errors import UnreachableError, WrongServerError
+from lodeworks.channel.addresses import addresses_of, split_target
+from lodeworks.channel.errors import ChannelError, UnreachableError, WrongServerError
 
 _DER: Final = 2  # _ssl.ENCODING_DER
 
@@ -19,10 +19,12 @@ def fingerprint(ca_pem: bytes) -> str:
 def fetch_authority(target: str, *, pinned: str, timeout_s: float = 5.0) -> bytes:
     """Returns the PEM of the authority with the pinned fingerprint that the server at the address shows.
 
+    Of several addresses the first that shows it is believed.
+
     Nothing that the server says is believed but this one certificate, whose digest was pinned. Blocks.
 
     Args:
-        target: ``host:port``.
+        target: ``host:port``; several with commas between.
         pinned: sha256 in hex, with or without ``sha256:`` before it and colons in it.
         timeout_s: For each step.
 
@@ -30,14 +32,24 @@ def fetch_authority(target: str, *, pinned: str, timeout_s: float = 5.0) -> byte
         UnreachableError: Nobody answers.
         WrongServerError: The server shows no certificate with this fingerprint.
     """
+    failures: list[ChannelError] = []
+    for address in addresses_of(target):
+        try:
+            return _authority_at(address, pinned=pinned, timeout_s=timeout_s)
+        except ChannelError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _authority_at(address: str, *, pinned: str, timeout_s: float) -> bytes:
     wanted = "sha256:" + pinned.lower().removeprefix("sha256:").replace(":", "")
-    for der in _shown_chain(target, timeout_s=timeout_s):
+    for der in _shown_chain(address, timeout_s=timeout_s):
         pem = ssl.DER_cert_to_PEM_cert(der).encode("ascii")
         if fingerprint(pem) == wanted:
             return pem
     raise WrongServerError(
-        f"the server at {target} does not belong to the authority {pinned}; check address and fingerprint",
-        target=target,
+        f"the server at {address} does not belong to the authority {pinned}; check address and fingerprint",
+        target=address,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 @click.option("--name", default="", help="Name of the profile; default: the server.")
 @click.pass_obj
 def login_command(session: Session, server: str, fingerprint: str, token: str | None, name: str) -> None:
-    """Log in to a server and keep it as a profile."""
+    """Log in to a server and keep it as a profile; several controllers with commas between."""
     from lodeworks.blocking.client import Client
+    from lodeworks.channel.addresses import addresses_of
     from lodeworks.channel.errors import ChannelError
     from lodeworks.channel.pinning import fetch_authority
     from lodeworks.errors import UnreachableError
@@ -44,8 +46,11 @@ def login_command(session: Session, server: str, fingerprint: str, token: str | 
         who = client.users.whoami()
     finally:
         client.close()
+    # An installation of several controllers names them all, so that losing the one dialled is no matter.
+    known = ",".join(dict.fromkeys([*addresses_of(server), *who.server.addresses]))
+    profile = replace(profile, server=known)
     Profiles(session.surroundings.config_folder).save(profile, use=True)
-    session.output.hint(f"logged in to {server} as {who.user.name}")
+    session.output.hint(f"logged in to {known} as {who.user.name}")
 
 
 @click.command("logout", cls=LodeCommand, example="lode logout")

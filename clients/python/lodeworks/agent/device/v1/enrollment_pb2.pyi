@@ -68,7 +68,9 @@ class EnrollResponse(_message.Message):
     ca_pem: _builtins.bytes
     """The authority that signs this installation."""
     agents_address: _builtins.str
-    """Where DeviceService listens, `host:port`; an empty host means the one just dialled."""
+    """Where DeviceService listens, `host:port`, several with commas between; an empty host means the
+    one just dialled.
+    """
     trusted_root: _builtins.bytes
     """root.json of the release repository."""
     def __init__(

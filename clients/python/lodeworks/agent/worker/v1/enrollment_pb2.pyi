@@ -65,7 +65,9 @@ class EnrollResponse(_message.Message):
     ca_pem: _builtins.bytes
     """The authority that signs this installation."""
     agents_address: _builtins.str
-    """Where WorkerService listens, `host:port`; an empty host means the one just dialled."""
+    """Where WorkerService listens, `host:port`, several with commas between; an empty host means the
+    one just dialled.
+    """
     name: _builtins.str
     """Name of the worker as its administrator chose it."""
     def __init__(

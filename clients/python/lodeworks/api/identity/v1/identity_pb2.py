@@ -26,53 +26,53 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(lodeworks/api/identity/v1/identity.proto\x12\x19lodeworks.api.identity.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x39\n\x04role\x18\x03 \x01(\x0e\x32+.lodeworks.api.identity.v1.InstallationRole\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb6\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61_fingerprint\x18\x02 \x01(\t\x12\x16\n\x0e\x61gents_address\x18\x03 \x01(\t\x12\x17\n\x0finstallation_id\x18\x04 \x01(\t\"\x0f\n\rWhoAmIRequest\"v\n\x0eWhoAmIResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\x12\x35\n\x06server\x18\x02 \x01(\x0b\x32%.lodeworks.api.identity.v1.ServerInfo\"p\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x39\n\x04role\x18\x02 \x01(\x0e\x32+.lodeworks.api.identity.v1.InstallationRole\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"R\n\x12\x43reateUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\x12\r\n\x05token\x18\x02 \x01(\t\"9\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x11ListUsersResponse\x12.\n\x05users\x18\x01 \x03(\x0b\x32\x1f.lodeworks.api.identity.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x12SetUserRoleRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x39\n\x04role\x18\x02 \x01(\x0e\x32+.lodeworks.api.identity.v1.InstallationRole\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"D\n\x13SetUserRoleResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\"6\n\x12\x44isableUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"D\n\x13\x44isableUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\"c\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x08lifetime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"V\n\x13\x43reateTokenResponse\x12/\n\x05token\x18\x01 \x01(\x0b\x32 .lodeworks.api.identity.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListTokensResponse\x12\x30\n\x06tokens\x18\x01 \x03(\x0b\x32 .lodeworks.api.identity.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12RevokeTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse*v\n\x10InstallationRole\x12!\n\x1dINSTALLATION_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTALLATION_ROLE_USER\x10\x01\x12#\n\x1fINSTALLATION_ROLE_ADMINISTRATOR\x10\x02\x32\xe6\x06\n\x0fIdentityService\x12]\n\x06WhoAmI\x12(.lodeworks.api.identity.v1.WhoAmIRequest\x1a).lodeworks.api.identity.v1.WhoAmIResponse\x12i\n\nCreateUser\x12,.lodeworks.api.identity.v1.CreateUserRequest\x1a-.lodeworks.api.identity.v1.CreateUserResponse\x12\x66\n\tListUsers\x12+.lodeworks.api.identity.v1.ListUsersRequest\x1a,.lodeworks.api.identity.v1.ListUsersResponse\x12l\n\x0bSetUserRole\x12-.lodeworks.api.identity.v1.SetUserRoleRequest\x1a..lodeworks.api.identity.v1.SetUserRoleResponse\x12l\n\x0b\x44isableUser\x12-.lodeworks.api.identity.v1.DisableUserRequest\x1a..lodeworks.api.identity.v1.DisableUserResponse\x12l\n\x0b\x43reateToken\x12-.lodeworks.api.identity.v1.CreateTokenRequest\x1a..lodeworks.api.identity.v1.CreateTokenResponse\x12i\n\nListTokens\x12,.lodeworks.api.identity.v1.ListTokensRequest\x1a-.lodeworks.api.identity.v1.ListTokensResponse\x12l\n\x0bRevokeToken\x12-.lodeworks.api.identity.v1.RevokeTokenRequest\x1a..lodeworks.api.identity.v1.RevokeTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(lodeworks/api/identity/v1/identity.proto\x12\x19lodeworks.api.identity.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x39\n\x04role\x18\x03 \x01(\x0e\x32+.lodeworks.api.identity.v1.InstallationRole\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb6\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61_fingerprint\x18\x02 \x01(\t\x12\x16\n\x0e\x61gents_address\x18\x03 \x01(\t\x12\x17\n\x0finstallation_id\x18\x04 \x01(\t\x12\x11\n\taddresses\x18\x05 \x03(\t\"\x0f\n\rWhoAmIRequest\"v\n\x0eWhoAmIResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\x12\x35\n\x06server\x18\x02 \x01(\x0b\x32%.lodeworks.api.identity.v1.ServerInfo\"p\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x39\n\x04role\x18\x02 \x01(\x0e\x32+.lodeworks.api.identity.v1.InstallationRole\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"R\n\x12\x43reateUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\x12\r\n\x05token\x18\x02 \x01(\t\"9\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x11ListUsersResponse\x12.\n\x05users\x18\x01 \x03(\x0b\x32\x1f.lodeworks.api.identity.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x12SetUserRoleRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x39\n\x04role\x18\x02 \x01(\x0e\x32+.lodeworks.api.identity.v1.InstallationRole\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"D\n\x13SetUserRoleResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\"6\n\x12\x44isableUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"D\n\x13\x44isableUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.lodeworks.api.identity.v1.User\"c\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x08lifetime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"V\n\x13\x43reateTokenResponse\x12/\n\x05token\x18\x01 \x01(\x0b\x32 .lodeworks.api.identity.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListTokensResponse\x12\x30\n\x06tokens\x18\x01 \x03(\x0b\x32 .lodeworks.api.identity.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12RevokeTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse*v\n\x10InstallationRole\x12!\n\x1dINSTALLATION_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTALLATION_ROLE_USER\x10\x01\x12#\n\x1fINSTALLATION_ROLE_ADMINISTRATOR\x10\x02\x32\xe6\x06\n\x0fIdentityService\x12]\n\x06WhoAmI\x12(.lodeworks.api.identity.v1.WhoAmIRequest\x1a).lodeworks.api.identity.v1.WhoAmIResponse\x12i\n\nCreateUser\x12,.lodeworks.api.identity.v1.CreateUserRequest\x1a-.lodeworks.api.identity.v1.CreateUserResponse\x12\x66\n\tListUsers\x12+.lodeworks.api.identity.v1.ListUsersRequest\x1a,.lodeworks.api.identity.v1.ListUsersResponse\x12l\n\x0bSetUserRole\x12-.lodeworks.api.identity.v1.SetUserRoleRequest\x1a..lodeworks.api.identity.v1.SetUserRoleResponse\x12l\n\x0b\x44isableUser\x12-.lodeworks.api.identity.v1.DisableUserRequest\x1a..lodeworks.api.identity.v1.DisableUserResponse\x12l\n\x0b\x43reateToken\x12-.lodeworks.api.identity.v1.CreateTokenRequest\x1a..lodeworks.api.identity.v1.CreateTokenResponse\x12i\n\nListTokens\x12,.lodeworks.api.identity.v1.ListTokensRequest\x1a-.lodeworks.api.identity.v1.ListTokensResponse\x12l\n\x0bRevokeToken\x12-.lodeworks.api.identity.v1.RevokeTokenRequest\x1a..lodeworks.api.identity.v1.RevokeTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lodeworks.api.identity.v1.identity_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INSTALLATIONROLE']._serialized_start=1814
-  _globals['_INSTALLATIONROLE']._serialized_end=1932
+  _globals['_INSTALLATIONROLE']._serialized_start=1833
+  _globals['_INSTALLATIONROLE']._serialized_end=1951
   _globals['_USER']._serialized_start=137
   _globals['_USER']._serialized_end=295
   _globals['_TOKEN']._serialized_start=298
   _globals['_TOKEN']._serialized_end=480
   _globals['_SERVERINFO']._serialized_start=482
-  _globals['_SERVERINFO']._serialized_end=584
-  _globals['_WHOAMIREQUEST']._serialized_start=586
-  _globals['_WHOAMIREQUEST']._serialized_end=601
-  _globals['_WHOAMIRESPONSE']._serialized_start=603
-  _globals['_WHOAMIRESPONSE']._serialized_end=721
-  _globals['_CREATEUSERREQUEST']._serialized_start=723
-  _globals['_CREATEUSERREQUEST']._serialized_end=835
-  _globals['_CREATEUSERRESPONSE']._serialized_start=837
-  _globals['_CREATEUSERRESPONSE']._serialized_end=919
-  _globals['_LISTUSERSREQUEST']._serialized_start=921
-  _globals['_LISTUSERSREQUEST']._serialized_end=978
-  _globals['_LISTUSERSRESPONSE']._serialized_start=980
-  _globals['_LISTUSERSRESPONSE']._serialized_end=1072
-  _globals['_SETUSERROLEREQUEST']._serialized_start=1074
-  _globals['_SETUSERROLEREQUEST']._serialized_end=1187
-  _globals['_SETUSERROLERESPONSE']._serialized_start=1189
-  _globals['_SETUSERROLERESPONSE']._serialized_end=1257
-  _globals['_DISABLEUSERREQUEST']._serialized_start=1259
-  _globals['_DISABLEUSERREQUEST']._serialized_end=1313
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=1315
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=1383
-  _globals['_CREATETOKENREQUEST']._serialized_start=1385
-  _globals['_CREATETOKENREQUEST']._serialized_end=1484
-  _globals['_CREATETOKENRESPONSE']._serialized_start=1486
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1572
-  _globals['_LISTTOKENSREQUEST']._serialized_start=1574
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1632
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1634
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1729
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1731
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1789
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1791
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1812
-  _globals['_IDENTITYSERVICE']._serialized_start=1935
-  _globals['_IDENTITYSERVICE']._serialized_end=2805
+  _globals['_SERVERINFO']._serialized_end=603
+  _globals['_WHOAMIREQUEST']._serialized_start=605
+  _globals['_WHOAMIREQUEST']._serialized_end=620
+  _globals['_WHOAMIRESPONSE']._serialized_start=622
+  _globals['_WHOAMIRESPONSE']._serialized_end=740
+  _globals['_CREATEUSERREQUEST']._serialized_start=742
+  _globals['_CREATEUSERREQUEST']._serialized_end=854
+  _globals['_CREATEUSERRESPONSE']._serialized_start=856
+  _globals['_CREATEUSERRESPONSE']._serialized_end=938
+  _globals['_LISTUSERSREQUEST']._serialized_start=940
+  _globals['_LISTUSERSREQUEST']._serialized_end=997
+  _globals['_LISTUSERSRESPONSE']._serialized_start=999
+  _globals['_LISTUSERSRESPONSE']._serialized_end=1091
+  _globals['_SETUSERROLEREQUEST']._serialized_start=1093
+  _globals['_SETUSERROLEREQUEST']._serialized_end=1206
+  _globals['_SETUSERROLERESPONSE']._serialized_start=1208
+  _globals['_SETUSERROLERESPONSE']._serialized_end=1276
+  _globals['_DISABLEUSERREQUEST']._serialized_start=1278
+  _globals['_DISABLEUSERREQUEST']._serialized_end=1332
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=1334
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=1402
+  _globals['_CREATETOKENREQUEST']._serialized_start=1404
+  _globals['_CREATETOKENREQUEST']._serialized_end=1503
+  _globals['_CREATETOKENRESPONSE']._serialized_start=1505
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1591
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1593
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1651
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1653
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1748
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1750
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1808
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1810
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1831
+  _globals['_IDENTITYSERVICE']._serialized_start=1954
+  _globals['_IDENTITYSERVICE']._serialized_end=2824
 # @@protoc_insertion_point(module_scope)

@@ -139,14 +139,21 @@ class ServerInfo(_message.Message):
     CA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     AGENTS_ADDRESS_FIELD_NUMBER: _builtins.int
     INSTALLATION_ID_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the program."""
     ca_fingerprint: _builtins.str
     """sha256 of the installation's authority, hex."""
     agents_address: _builtins.str
-    """Where workers and devices connect, `host:port`; an empty host means this one."""
+    """Where workers and devices connect, `host:port`, several with commas between; an empty host means
+    this one.
+    """
     installation_id: _builtins.str
     """Identifies the installation."""
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where each controller of the installation listens for people, `host:port`; empty means that only this one does."""
+
     def __init__(
         self,
         *,
@@ -154,10 +161,11 @@ class ServerInfo(_message.Message):
         ca_fingerprint: _builtins.str = ...,
         agents_address: _builtins.str = ...,
         installation_id: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents_address", b"agents_address", "ca_fingerprint", b"ca_fingerprint", "installation_id", b"installation_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "agents_address", b"agents_address", "ca_fingerprint", b"ca_fingerprint", "installation_id", b"installation_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
