@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lodeworks.cli.quota import project_quota
 from lodeworks.cli.session import NAMES, Noun, flat
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ _COLUMNS = {"name": "name", "classes": "class_names", "role": "role", "made": "c
 @click.group("project", cls=Noun)
 def project_command() -> None:
     """Projects and their members."""
+
+
+project_command.add_command(project_quota)
 
 
 @project_command.command("create", example="lode project create cells --class RBC,WBC,Platelets")

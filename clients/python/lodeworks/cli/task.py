@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lodeworks.api.task.v1.task_pb2 import TASK_STATE_SUCCEEDED
 from lodeworks.cli.following import detached, follow
-from lodeworks.cli.output import plain
 from lodeworks.cli.session import NAMES, Noun, flat
+from lodeworks.cli.task_view import print_task
+from lodeworks.cli.watching import Watch
 
 if TYPE_CHECKING:
     from lodeworks.api.task.v1.task_pb2 import Task
+    from lodeworks.blocking.task import Task as AnyTask
     from lodeworks.cli.session import Session
 
 
 @click.group("task", cls=Noun)
 def task_command() -> None:
     """What is running and what it says."""
-
-
-def _print(session: Session, task: Task) -> None:
-    data = plain(task)
-    rows = [
-        ("task", data["id"]),
-        ("what", data["title"]),
-        ("state", data["state"]),
-        ("progress", f"{max(0.0, data['progress']):.0%} {data['message']}"),
-        ("reason", data["reason"] if data["reason"] != "unspecified" else ""),
-        ("error", data["error"]),
-        ("exit code", f"{data['exit_code']}, signal {data['signal']}" if data["state"] == "failed" else ""),
-        ("worker", data["worker_name"]),
-        ("attempt", data["attempt"]),
-        ("result", (data["result"] or {}).get("name") or (data["result"] or {}).get("id")),
-        ("started", data["start_time"]),
-        ("ended", data["end_time"]),
-    ]
-    session.output.one(task, rows=[(key, value) for key, value in rows if value not in ("", None)])
-    if session.output.style == "table":
-        for line in data["log_tail"]:
-            click.echo(f"  | {line}")
 
 
 @task_command.command("ls", example="lode task ls --state running,queued")
@@ -57,6 +39,7 @@ def ls(session: Session, states: tuple[tuple[str, ...], ...], kinds: tuple[tuple
         "kind": "kind",
         "what": "title",
         "state": "state",
+        "priority": lambda data: (data["options"] or {}).get("priority"),
         "done": lambda data: f"{max(0.0, data['progress']):.0%}",
         "worker": "worker_name",
         "made": "create_time",
@@ -69,21 +52,30 @@ def ls(session: Session, states: tuple[tuple[str, ...], ...], kinds: tuple[tuple
 @click.argument("task_id", metavar="ID")
 @click.pass_obj
 def show(session: Session, task_id: str) -> None:
-    """Show one task: where it is, and why it failed."""
-    task = session.client.tasks.get(task_id).data
-    assert task is not None
-    _print(session, task)
+    """Show one task: where it is, why it failed, and what to do."""
+    print_task(session, _data(session.client.tasks.get(task_id)), attempts=True)
 
 
 @task_command.command("watch", example="lode task watch ID")
 @click.argument("task_id", metavar="ID")
 @click.pass_obj
 def watch(session: Session, task_id: str) -> None:
-    """Follow progress and metrics to the end."""
+    """Follow progress, time left and metrics to the end; exits with 1 unless it succeeded."""
     task = session.client.tasks.get(task_id)
-    follow(session, task, detach=False)
-    assert task.data is not None
-    _print(session, task.data)
+    if not task.over:
+        view = Watch(now_s=time.time, live=sys.stderr.isatty() and not session.output.quiet)
+        try:
+            for event in task.watch(logs=False):
+                if not session.output.quiet:
+                    view.show(event)
+        except KeyboardInterrupt:
+            detached(session, task)
+            return
+        click.echo("", err=True)
+    task.refresh()
+    print_task(session, _data(task), attempts=True)
+    if _data(task).state != TASK_STATE_SUCCEEDED:
+        sys.exit(1)
 
 
 @task_command.command("logs", example="lode task logs ID -f")
@@ -125,16 +117,28 @@ def wait(session: Session, task_id: str) -> None:
 @click.pass_obj
 def cancel(session: Session, task_id: str) -> None:
     """Ask a task to end; what it has made so far is kept where its kind allows."""
-    task = session.client.tasks.get(task_id).cancel().data
-    assert task is not None
-    _print(session, task)
+    print_task(session, _data(session.client.tasks.get(task_id).cancel()))
 
 
 @task_command.command("retry", example="lode task retry ID")
 @click.argument("task_id", metavar="ID")
+@click.option("--fresh", is_flag=True, help="From the beginning, also where there is a checkpoint.")
 @click.pass_obj
-def retry(session: Session, task_id: str) -> None:
-    """Queue a failed or cancelled task again."""
-    task = session.client.tasks.get(task_id).retry().data
-    assert task is not None
-    _print(session, task)
+def retry(session: Session, task_id: str, fresh: bool) -> None:
+    """Queue a failed or cancelled task again; it goes on from its checkpoint."""
+    print_task(session, _data(session.client.tasks.get(task_id).retry(fresh=fresh)))
+    session.output.hint(f"next: lode task watch {task_id}")
+
+
+@task_command.command("set", example="lode task set ID --priority 10")
+@click.argument("task_id", metavar="ID")
+@click.option("--priority", type=int, required=True, metavar="N", help="-100 to 100; larger goes first.")
+@click.pass_obj
+def set_(session: Session, task_id: str, priority: int) -> None:
+    """Change a task that waits."""
+    print_task(session, _data(session.client.tasks.get(task_id).set(priority=priority)))
+
+
+def _data(task: AnyTask[Any]) -> Task:
+    assert task.data is not None
+    return task.data

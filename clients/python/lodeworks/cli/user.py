@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lodeworks.cli.quota import user_quota
 from lodeworks.cli.session import Noun
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ _ROLE = click.option("--role", type=click.Choice(["user", "administrator"]), def
 @click.group("user", cls=Noun)
 def user_command() -> None:
     """People with access."""
+
+
+user_command.add_command(user_quota)
 
 
 @user_command.command("add", example="lode user add ada")

@@ -26,7 +26,7 @@ _TO_DO: Final[Mapping[FailureReason, str]] = {
     FailureReason.NO_WORKER: "add a worker that offers what it needs, or ask for less: `lode worker ls` shows what "
     "there is",
     FailureReason.DISK_FULL: "make room on the worker ({worker}), then `lode task retry {id}`",
-    FailureReason.WORKER: "see `lode task logs {id} --stream worker` and, on the worker ({worker}), `lode-worker "
+    FailureReason.WORKER: "see `lode task logs {id} --worker` and, on the worker ({worker}), `lode-worker "
     "doctor`; then `lode task retry {id}`",
     FailureReason.DEPENDENCY: "retry the task that failed before it, then this one",
     FailureReason.GUARD: "publish without the precision that lost too much, calibrate on more pictures, or allow more "
