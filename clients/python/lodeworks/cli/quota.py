@@ -10,8 +10,8 @@ from lodeworks.cli.output import plain, size
 from lodeworks.cli.session import LodeCommand
 
 if TYPE_CHECKING:
-    from lodeworks.cli.session import Session
     from lodeworks.blocking.quota import QuotaView
+    from lodeworks.cli.session import Session
 
 _BOUNDS = {
     "running_tasks": "running tasks",
