@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from lodeworks_controller.domain.expression import parse_condition
 from lodeworks_controller.domain.operation import Conflict
 from lodeworks_controller.storage.segments.arrival import arrive
-from lodeworks_controller.storage.segments.hamming import near_pairs
+from lodeworks_formats.segments.hamming import near_pairs
 from lodeworks_controller.storage.segments.inspection import inspect_exchange
 from lodeworks_controller.storage.segments.job_types import (
     ArriveJob,

@@ -37,11 +37,17 @@ BLOBS_SLOT = "blobs/*"
 ARCHIVE = "archive"
 SCORES = "scores"
 PREDICTIONS = "predictions"
+SIGNALS = "signals"
 MATCH_TABLE = "match_table"
 SUMMARY = "summary"
 REPORT_HTML = "report_html"
 CARD = "card"
 PACKAGE = "package"
+
+
+def analyzed_role(place: int, part: str) -> str:
+    """Returns the input of one of the datasets of an analysis: its ``view`` or its ``signals``."""
+    return f"analyzed/{place}/{part}"
 
 
 def package_role(target: str, precision: str) -> str:
@@ -133,13 +139,13 @@ class ExportOptions(Options):
     """How a view becomes an archive.
 
     Attributes:
-        format: voc, coco or yolo.
+        format: voc (images/, gt/, pred/), vocdevkit (JPEGImages/, Annotations/), coco or yolo.
         pictures: Whether the pictures go along.
         predictions: Whether predictions go along (VOC: `pred/`).
         model_name: Name of the model behind the predictions, for `pred/meta.yaml`.
     """
 
-    FORMATS: ClassVar[tuple[str, ...]] = ("voc", "coco", "yolo")
+    FORMATS: ClassVar[tuple[str, ...]] = ("voc", "vocdevkit", "coco", "yolo")
 
     format: str = "voc"
     pictures: bool = True
@@ -194,6 +200,41 @@ class MineOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptOptions(Options):
+    """What a model that was trained elsewhere expects and answers; what is left out comes from its file or its family.
+
+    Attributes:
+        decoder: lodeworks, yolov5, yolov8, yolox, detr, or an added one.
+        class_names: In the network's order.
+        input_size: Height and width, such as 640x640.
+        colour: rgb or bgr.
+        scale: Factor from bytes, before mean and std.
+        mean: Subtracted per channel, after scale.
+        std: Divided by per channel.
+        fit: How a picture is fitted: centre, top-left or stretch.
+        pad: Grey value beside the picture, 0 to 255.
+        strides: Of the network's levels.
+        score_threshold: Boxes below are dropped.
+        nms_iou: Overlap over which the weaker of two boxes of a class goes; 1 keeps all.
+        max_detections: Per picture.
+    """
+
+    decoder: str = ""
+    class_names: tuple[str, ...] = ()
+    input_size: str = ""
+    colour: str = ""
+    scale: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    fit: str = ""
+    pad: int | None = None
+    strides: tuple[int, ...] = ()
+    score_threshold: float | None = None
+    nms_iou: float | None = None
+    max_detections: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InferOptions(Options):
     """How a model predicts a view.
 
@@ -206,6 +247,19 @@ class InferOptions(Options):
     score_threshold: float | None = None
     threads: int = 0
     batch_size: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalyzeOptions(Options):
+    """Which datasets an analysis shows.
+
+    Attributes:
+        names: What they are called, in the order of their inputs.
+        predicted_by: Name of the model behind the predictions of each; "" where there are none.
+    """
+
+    names: tuple[str, ...] = ()
+    predicted_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

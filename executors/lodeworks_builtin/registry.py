@@ -7,9 +7,12 @@ BUILTINS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ingest": ("worker", ("pyarrow", "numpy", "cv2")),
     "export": ("worker", ("pyarrow",)),
     "generate": ("worker", ("pyarrow", "numpy", "cv2")),
+    "signals": ("worker", ("pyarrow", "numpy", "cv2")),
+    "analyze": ("worker", ("pyarrow", "numpy")),
     "mine": ("worker", ("pyarrow", "numpy", "cv2", "onnxruntime")),
     "infer": ("worker", ("pyarrow", "numpy", "cv2", "onnxruntime")),
     "evaluate": ("evaluation", ("pyarrow", "numpy", "hotcoco")),
+    "adopt": ("convert", ("numpy", "cv2", "onnx", "onnxruntime")),
     "convert": ("convert", ("pyarrow", "numpy", "cv2", "onnx", "onnxruntime", "hotcoco")),
 }
 """Name of the module with `run(task)` → the extra that brings its libraries, and those libraries."""

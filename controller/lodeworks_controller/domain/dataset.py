@@ -112,6 +112,10 @@ class DatasetVersion:
         """Returns the version with the task that makes it."""
         return replace(self, task_id=task_id)
 
+    def released(self, *, at: datetime) -> "DatasetVersion":
+        """Returns the deleted version as one whose objects its project no longer refers to."""
+        return replace(self, released_at=at)
+
     def ready(self, content: Content, *, class_revision: int, at: datetime) -> "DatasetVersion":
         """Returns the version with what it holds; a failed one can still become READY, since tasks can be retried."""
         if self.state is VersionState.READY:

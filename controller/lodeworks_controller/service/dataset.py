@@ -41,6 +41,10 @@ class DatasetRows(Protocol):
         """Returns versions that were deleted before a moment and whose objects are still referred to."""
         ...
 
+    async def released_at(self, project_id: str) -> datetime | None:
+        """Returns when a project last let go of what deleted versions had."""
+        ...
+
     async def living(self, project_id: str) -> Sequence[DatasetVersion]:
         """Returns all versions of a project that are READY or in the making and not deleted."""
         ...

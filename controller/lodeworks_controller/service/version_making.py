@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from lodeworks_formats.manifest import VersionManifest
@@ -10,8 +11,9 @@ from lodeworks_controller.domain.dataset import Content, DatasetVersion, Making,
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.manifest import Derived
-from lodeworks_controller.domain.project import Project
+from lodeworks_controller.domain.project import Project, ProjectState
 from lodeworks_controller.domain.task.task import ObjectRef
+from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.service.dataset import VersionSight, find_version, sight_of
 from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of, open_version
 from lodeworks_controller.service.events import object_ready
@@ -31,6 +33,8 @@ class Call:
     project: Project
     table: ClassTable
     parents: tuple[DatasetVersion, ...]
+    released_at: datetime | None
+    """When the project last let go of what deleted versions had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,14 @@ class VersionMaking:
             made = await once.result(tx)
             if made is not None:
                 return await self._made(tx, made, table)
-            home = found
+            home_id = found.id
             if source_project:
-                home = await enter(tx, principal, source_project, ProjectRole.VIEWER)
-            parents = tuple([await find_version(tx, home.id, text) for text in datasets])
+                home_id = await _open_to(tx, principal, source_project, datasets)
+            parents = tuple([await find_version(tx, home_id, text) for text in datasets])
+            released_at = await tx.datasets.released_at(found.id)
         for parent in parents:
             parent.require_content()
-        return Call(principal, once, found, table, parents)
+        return Call(principal, once, found, table, parents, released_at)
 
     async def keep(self, call: Call, operation: Operation, drafts: Sequence[Draft]) -> tuple[VersionSight, ...]:
         """Writes versions down, all or none; a repeat that was faster wins.
@@ -158,10 +163,22 @@ class VersionMaking:
         return await load_manifest(self._blobs, version.require_content().manifest_digest)
 
 
+async def _open_to(tx: Transaction, principal: Principal, project: str, datasets: Sequence[str]) -> str:
+    """Returns the id of the project that has the datasets: its members may read it, everybody what is public in it."""
+    home = await tx.projects.find(project)
+    if home is not None and home.state is ProjectState.ACTIVE:
+        named = [await find_version(tx, home.id, text) for text in datasets]
+        if all([(await tx.datasets.get(version.dataset_id)).public for version in named]):
+            return home.id
+    return (await enter(tx, principal, project, ProjectRole.VIEWER)).id
+
+
 async def _require_parents(tx: Transaction, call: Call) -> None:
     current = await tx.datasets.by_ids([parent.id for parent in call.parents])
     for parent in call.parents:
         current[parent.id].require_content()
+    if await tx.datasets.released_at(call.project.id) != call.released_at:
+        raise UnavailableError("CATALOGUE_MOVED", "deleted versions were cleared away meanwhile; repeat the call")
 
 
 def _making(call: Call, operation: Operation, draft: Draft) -> Making:

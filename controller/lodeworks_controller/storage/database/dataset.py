@@ -207,6 +207,12 @@ class SqlDatasetRows:
         gone = _JOINED.where(versions.c.deleted_at < before, versions.c.released_at.is_(None))
         return await self._versions(gone.order_by(versions.c.deleted_at).limit(limit))
 
+    async def released_at(self, project_id: str) -> datetime | None:
+        """Returns when a project last let go of what deleted versions had."""
+        query = select(func.max(versions.c.released_at, type_=Instant)).where(versions.c.project_id == project_id)
+        found: datetime | None = (await self._connection.execute(query)).scalar()
+        return found
+
     async def living(self, project_id: str) -> Sequence[DatasetVersion]:
         """Returns all versions of a project that are READY or in the making and not deleted."""
         states = (VersionState.READY.value, VersionState.CREATING.value)

@@ -71,10 +71,10 @@ class UnmeasuredJob:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredJob:
-    """Checks what a worker measured of members of a version, and turns it into a segment of signals."""
+    """Checks what a worker measured of members of versions, and turns it into a segment of signals."""
 
     measured: str
-    source: Source
+    sources: tuple[Source, ...]
     folder: str
 
 

@@ -139,7 +139,7 @@ class SegmentEngine:
             path = folder / "digests"
             job = DigestsJob(await self._shop.located(source, folder), str(path), self._shop.limits(folder))
             await self._shop.run(jobs.DIGESTS, job)
-            await _hand_over(path, each)
+            await hand_over(path, each)
 
     async def inspect(self, exchange: str, *, assets: Sequence[SegmentRef], each: EachDigests) -> Inspection:
         """Checks an exchange form and hands over its digests; raises BadOutputError with the row."""
@@ -149,7 +149,7 @@ class SegmentEngine:
             file = await self._shop.path(exchange, folder)
             job = InspectJob(file, tuple(files), str(path), self._shop.limits(folder))
             found = await self._shop.run(jobs.INSPECT, job)
-            await _hand_over(path, each)
+            await hand_over(path, each)
             return found
 
     async def arrive(
@@ -197,7 +197,8 @@ class SegmentEngine:
             return await self._shop.derived(await self._shop.run(jobs.ARRIVE_PREDICTIONS, job))
 
 
-async def _hand_over(path: Path, each: EachDigests) -> None:
+async def hand_over(path: Path, each: EachDigests) -> None:
+    """Reads digests from a file, 32 bytes each, and hands them over in batches."""
     with path.open("rb") as stream:
         while data := stream.read(_DIGEST_BYTES * _DIGESTS_AT_ONCE):
             await each([data[at : at + _DIGEST_BYTES].hex() for at in range(0, len(data), _DIGEST_BYTES)])

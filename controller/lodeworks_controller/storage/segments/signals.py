@@ -14,7 +14,7 @@ from lodeworks_controller.errors import BadOutputError
 from lodeworks_controller.storage.segments.curation_jobs import MeasuredJob, SignalsJob, UnmeasuredJob
 from lodeworks_controller.storage.segments.job_types import Located, Outcome, Source, Written
 from lodeworks_controller.storage.segments.membership import outcome_of
-from lodeworks_controller.storage.segments.reading import Ids, IdSet, batches_of, ids_of, read_members, rows_of, unique
+from lodeworks_controller.storage.segments.reading import Ids, IdSet, ids_of, read_members, rows_of
 from lodeworks_controller.storage.segments.written import Writer
 
 
@@ -47,9 +47,8 @@ def take_measured(job: MeasuredJob) -> Written:
         raise BadOutputError(f"the signals cannot be read ({error})", file="signals") from error
     if not measured.schema.equals(MEASURED_SCHEMA):
         raise BadOutputError("the signals have other columns than they should", file="signals")
-    aids = ids_of(read_members(job.source, columns=["aid"]).column("aid"))
-    parts = list(batches_of(unique((job.source,), ASSETS), IdSet(aids), columns=["aid", "digest"]))
-    assets = pa.concat_tables(parts)
+    members = pa.concat_tables([read_members(source, columns=["aid"]) for source in job.sources])
+    assets = rows_of(job.sources, ASSETS, np.unique(ids_of(members.column("aid"))), columns=["aid", "digest"])
     joined = measured.join(assets, "digest", join_type="inner").combine_chunks()
     if joined.num_rows != measured.num_rows or len(set(ids_of(joined.column("aid")).tolist())) != joined.num_rows:
         raise BadOutputError("the signals name a picture twice, or one that is not in the dataset", file="signals")

@@ -80,10 +80,10 @@ class Workshop:
 
     async def derived(self, outcome: Outcome) -> Derived:
         """Stores what a job wrote and returns what the new version consists of."""
-        await self._store(outcome.written)
+        await self.store(outcome.written)
         return Derived((*(part.ref for part in outcome.written), *outcome.shared), outcome.statistics)
 
-    async def _store(self, written: Sequence[Written]) -> None:
+    async def store(self, written: Sequence[Written]) -> None:
         """Stores what a job wrote: small segments together, with one sync, large ones by moving their files."""
         small = [part for part in written if part.ref.size_bytes <= _TOGETHER_BYTES]
         contents = [await asyncio.to_thread(Path(part.path).read_bytes) for part in small]

@@ -1,0 +1,1 @@
+"""Distributions of datasets: how pictures and boxes spread over sizes, shapes, qualities and classes."""
