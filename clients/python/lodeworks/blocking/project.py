@@ -8,6 +8,7 @@ from lodeworks.api.project.v1 import project_pb2 as pb
 from lodeworks.api.project.v1.project_pb2_grpc import ProjectServiceStub
 from lodeworks.blocking.algorithm import Algorithms
 from lodeworks.blocking.audit import Audit
+from lodeworks.blocking.curation import Curation
 from lodeworks.blocking.dataset import Datasets
 from lodeworks.blocking.device import Devices
 from lodeworks.blocking.evaluation import Evaluations
@@ -33,6 +34,7 @@ class Project:
     Attributes:
         classes: Its class map.
         datasets: Its datasets.
+        curation: What keeps its datasets in order.
         models: Its models.
         evaluations: Its evaluations.
         algorithms: Its algorithms.
@@ -48,6 +50,7 @@ class Project:
         self.data = data
         self.classes = Classes(connection, data.id)
         self.datasets = Datasets(connection, data.id)
+        self.curation = Curation(connection, data.id)
         self.models = Models(connection, data.id)
         self.evaluations = Evaluations(connection, data.id)
         self.algorithms = Algorithms(connection, data.id)

@@ -9,6 +9,7 @@ from lodeworks.api.project.v1.project_pb2_grpc import ProjectServiceStub
 from lodeworks.connection import AsyncConnection, new_request_id
 from lodeworks.resources.algorithm import AsyncAlgorithms
 from lodeworks.resources.audit import AsyncAudit
+from lodeworks.resources.curation import AsyncCuration
 from lodeworks.resources.dataset import AsyncDatasets
 from lodeworks.resources.device import AsyncDevices
 from lodeworks.resources.evaluation import AsyncEvaluations
@@ -33,6 +34,7 @@ class AsyncProject:
     Attributes:
         classes: Its class map.
         datasets: Its datasets.
+        curation: What keeps its datasets in order.
         models: Its models.
         evaluations: Its evaluations.
         algorithms: Its algorithms.
@@ -48,6 +50,7 @@ class AsyncProject:
         self.data = data
         self.classes = AsyncClasses(connection, data.id)
         self.datasets = AsyncDatasets(connection, data.id)
+        self.curation = AsyncCuration(connection, data.id)
         self.models = AsyncModels(connection, data.id)
         self.evaluations = AsyncEvaluations(connection, data.id)
         self.algorithms = AsyncAlgorithms(connection, data.id)
