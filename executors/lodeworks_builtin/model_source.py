@@ -48,7 +48,7 @@ def find_model(task: Task, *, scratch: Path) -> ModelSource:
     Raises:
         BadModelError: there is no model, none that can be run, or several and none is named `best`.
     """
-    files = list(_given(task))
+    files = list(given_files(task))
     for path in files:
         if path.name == MANIFEST_NAME:
             return ModelSource(path.parent)
@@ -70,10 +70,11 @@ def find_model(task: Task, *, scratch: Path) -> ModelSource:
 
 def has_model(task: Task) -> bool:
     """Returns whether a run was given a model at all."""
-    return next(_given(task), None) is not None
+    return next(given_files(task), None) is not None
 
 
-def _given(task: Task) -> Iterator[Path]:
+def given_files(task: Task) -> Iterator[Path]:
+    """Yields the files of the model that a run was given."""
     if task.has_role(roles.MODEL):
         root = task.role(roles.MODEL)
         yield from sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]

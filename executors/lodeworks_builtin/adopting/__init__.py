@@ -1,0 +1,1 @@
+"""Taking in networks that were trained elsewhere."""
