@@ -124,7 +124,10 @@ def test_unknown_classes_stop_are_ignored_and_are_added(world: LocalWorld):
     assert not {"horse", "zebra"} & {entry["name"] for entry in world.json("class", "ls")}
     world.lode(*imported, "--unknown-classes", "ignore")
     assert world.json("dataset", "show", "zoo")["box_count"] == 0
-    world.lode(*imported, "--unknown-classes", "add")
+    said = world.lode(*imported, "--unknown-classes", "add")
+    _says(said, 0, 'class horse is ignored in this project (1 boxes kept): `lode class add "horse"` shows them')
+    assert world.json("dataset", "show", "zoo")["box_count"] == 0
+    world.lode("class", "add", "horse", "zebra")
     assert world.json("dataset", "show", "zoo")["box_count"] == 2
     assert {"horse", "zebra"} <= {entry["name"] for entry in world.json("class", "ls")}
 

@@ -1,12 +1,15 @@
 """Imports end to end inside the controller: checked, numbered, made visible at once, reported."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from dataset_world import DatasetWorld, box, picture, report_of
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.errors import BadOutputError, ConflictError, InvalidError, NotFoundError, UnavailableError
+from lodeworks_controller.service.import_wish import ImportSource, ImportWish
 from lodeworks_controller.storage.segments.pool import Pool
+from lodeworks_formats.task_inputs import IngestOptions
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +108,96 @@ async def test_unknown_classes_are_added_or_ignored(world, unknown, shown, ignor
     if unknown == "ignore":
         await world.classes.add(world.administrator, "cells", [("spot", ())])
         assert (await world.datasets.stats(world.administrator, "cells", "labelled")).boxes == 2
+
+
+async def test_what_was_ignored_or_deleted_stays_so_until_somebody_adds_it(world):
+    await world.project()
+    await world.imported("cells", "a", [picture(1, box("Spot"))], unknown="ignore")
+    await world.classes.delete(world.administrator, "cells", "WBC")
+
+    await world.imported("cells", "b", [picture(2, box("Spot"), box("WBC"), box("New"))], unknown="add")
+
+    names = (await world.classes.list(world.administrator, "cells")).names
+    _, data = await world.datasets.report(world.administrator, "cells", version="b")
+    assert names == ("RBC", "New")
+    assert json.loads(data)["ignored_classes"] == {"Spot": 1, "WBC": 1}
+    assert json.loads(data)["unknown_classes"]["boxes"] == {"New": 1}
+
+
+def _labels(seed, *boxes, **more):
+    return replace(picture(seed, *boxes, **more), names=())
+
+
+async def labelled(world, parent, came):
+    task = await world.start_import("cells", "", labels_for=parent)
+    report = report_of(came, labelled=len(came))
+    report["files"] = {"total": len(came), "accepted": len(came), "merged": 0, "rejected": 0, "other": 0}
+    report["pictures"] = {"total": 0, "accepted": 0, "merged": 0, "rejected": 0}
+    return task, await world.upload(task, came, report=report)
+
+
+async def test_labels_for_a_dataset_make_its_next_version(world):
+    await world.project()
+    old = [picture(1, box("RBC")), picture(2, annotated=False), picture(3, box("WBC"), tags=("night",))]
+    await world.imported("cells", "pool", old)
+
+    task, outputs = await labelled(world, "pool", [_labels(1, box("WBC"), box("WBC")), _labels(2, box("RBC"))])
+    made = await world.finish(task, outputs)
+
+    assert (task.kind, made[0].name) == ("import_labels", "pool@2")
+    found = {entry.digest: entry for entry in await world.pictures("cells", "pool@2")}
+    assert [one.class_name for one in found[old[0].digest].boxes] == ["WBC", "WBC"]
+    assert [one.class_name for one in found[old[1].digest].boxes] == ["RBC"]
+    assert (found[old[2].digest].boxes, found[old[2].digest].tags) == (old[2].boxes, ("night",))
+    assert found[old[0].digest].names == ("1.jpg",)
+    _, sight = await world.datasets.get(world.administrator, "cells", "pool@2")
+    assert sight.parent_names == ("pool@1",)
+    run = await world.kinds.get(task.kind).prepare(task)
+    assert [one.role for one in run.inputs] == ["source", "known", "options"]
+
+
+async def test_labels_cannot_bring_pictures_of_others(world):
+    await world.project()
+    await world.imported("cells", "pool", [picture(1)])
+    task = await world.start_import("cells", "", labels_for="pool")
+    came = [_labels("stranger", box("RBC"))]
+    outputs = await world.upload(task, came, report=report_of(came, labelled=1))
+    with pytest.raises(BadOutputError, match="not uploaded"):
+        await world.kinds.get(task.kind).finish(task, outputs)
+
+
+@pytest.mark.parametrize(
+    ("source", "wish", "field"),
+    [
+        (ImportSource(), ImportWish(), "source"),
+        (ImportSource(url="https://a/b.zip", path="/data"), ImportWish(), "source"),
+        (ImportSource(url="file:///etc"), ImportWish(), "source"),
+        (ImportSource(path="data"), ImportWish(), "source"),
+        (ImportSource(path="/data"), ImportWish(format="tfrecord"), "format"),
+        (ImportSource(path="/data"), ImportWish(class_map={" ": "x"}), "class_map"),
+        (ImportSource(path="/data"), ImportWish(class_names=("",)), "name"),
+    ],
+)
+async def test_wishes_that_cannot_be_are_refused_at_once(world, source, wish, field):
+    await world.project()
+    with pytest.raises(InvalidError) as refused:
+        await world.tasks.import_source(world.administrator, "cells", source=source, to="x", wish=wish)
+    assert refused.value.field == field
+    assert not await world.datasets.list(world.administrator, "cells")
+
+
+async def test_addresses_and_paths_are_the_workers_to_read(world):
+    await world.project()
+    source = ImportSource(url="https://example.org/cells.zip?key=secret")
+    wish = ImportWish(class_names=("a",), class_map={"old": ""})
+    started = await world.tasks.import_source(world.administrator, "cells", source=source, to="x", wish=wish)
+    task = await world.task_service.get(world.administrator, started.task_id)
+    run = await world.kinds.get("import").prepare(task)
+    (given,) = run.inputs
+    options = IngestOptions.from_bytes(await world.blobs.read(given.digest))
+    assert (options.url, options.source_name) == (source.url, "cells.zip")
+    assert (options.class_names, options.class_map) == (("a",), (("old", ""),))
+    assert "secret" not in json.dumps(dict(started.version.version.making.parameters))
 
 
 async def test_identical_pictures_are_one_asset_across_imports(world):

@@ -16,11 +16,12 @@ from lodeworks_controller.service.content import project_scope, task_scope
 from lodeworks_controller.service.dataset_arrival import DatasetArrival, UnknownClasses
 from lodeworks_controller.service.dataset_operations import DatasetOperations
 from lodeworks_controller.service.dataset_service import DatasetService
-from lodeworks_controller.service.dataset_tasks import ArchiveSource, DatasetTasks
+from lodeworks_controller.service.dataset_tasks import DatasetTasks
+from lodeworks_controller.service.import_wish import ImportSource, ImportWish
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.kinds.export import ExportKind
 from lodeworks_controller.service.kinds.generate import GenerateKind
-from lodeworks_controller.service.kinds.ingest import ImportKind
+from lodeworks_controller.service.kinds.ingest import ImportKind, LabelsKind
 from lodeworks_controller.service.object_class import ClassService
 from lodeworks_controller.service.prediction_set import PredictionSetService
 from lodeworks_controller.service.project import enter
@@ -126,7 +127,8 @@ class DatasetWorld:
         arrival = DatasetArrival(self.store, self.blobs, self.segments, predictions=self.predictions, ids=self.ids)
         self.imports = ImportKind(arrival, self.blobs)
         self.exports = ExportKind(self.views, self.blobs)
-        self.kinds = Kinds([self.imports, self.exports, GenerateKind(arrival, self.blobs)])
+        labels = LabelsKind(arrival, self.blobs, self.views)
+        self.kinds = Kinds([self.imports, labels, self.exports, GenerateKind(arrival, self.blobs)])
         wakes = Wakes()
         self.settlement = Settlement(self.kinds, wakes=wakes)
         self.task_service = TaskService(self.store, settlement=self.settlement, enter=enter, wakes=wakes, ids=self.ids)
@@ -154,19 +156,17 @@ class DatasetWorld:
         await self.projects.create(self.administrator, name, class_names=classes)
         return name
 
-    async def start_import(self, project: str, to: str, *, dry_run: bool = False, unknown: str = "stop") -> Task:
+    async def start_import(
+        self, project: str, to: str, *, dry_run: bool = False, unknown: str = "stop", labels_for: str = ""
+    ) -> Task:
         """Uploads an archive and asks for its import."""
         blob = await self.blobs.put_bytes(f"archive for {to}".encode())
         found = await self.projects.get(self.administrator, project)
         async with self.store.transaction() as tx:
             await tx.blobs.reference(project_scope(found.project.id), [blob.digest])
-        started = await self.tasks.import_archive(
-            self.administrator,
-            project,
-            source=ArchiveSource(blob.digest, f"{to}.zip"),
-            to=to,
-            unknown_classes=UnknownClasses(unknown),
-            dry_run=dry_run,
+        wish = ImportWish(unknown_classes=UnknownClasses(unknown), dry_run=dry_run, labels_for=labels_for)
+        started = await self.tasks.import_source(
+            self.administrator, project, source=ImportSource(blob.digest, f"{to}.zip"), to=to, wish=wish
         )
         return await self.task_service.get(self.administrator, started.task_id)
 

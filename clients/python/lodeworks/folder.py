@@ -1,9 +1,10 @@
-"""A folder becomes one archive on the way to the server."""
+"""A folder becomes one archive on the way to the server, and an archive a folder on the way back."""
 
 from __future__ import annotations
 
 import tarfile
 import tempfile
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,33 @@ def archive_of(path: Path) -> Iterator[Path]:
             if not tar.getmembers():
                 raise InvalidError(f"the folder {path} holds no files; name one with pictures", reason="SOURCE_INVALID")
         yield archive
+
+
+def is_address(source: str) -> bool:
+    """Says whether a source is an address rather than a path."""
+    return source.startswith(("http://", "https://"))
+
+
+def source_name(path: Path) -> str:
+    """Returns the name of a file or folder, of the one that `.` stands for too."""
+    return path.absolute().name or path.resolve().name
+
+
+def download_place(out: str, *, digest: str) -> tuple[Path, Path | None]:
+    """Returns where an archive of the server goes, and the folder to unpack it into if `out` is one or ends in /."""
+    path = Path(out)
+    if not out.endswith("/") and not path.is_dir():
+        return path, None
+    path.mkdir(parents=True, exist_ok=True)
+    return path / f".{digest[:16]}.zip", path
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks a zip of the server into a folder and removes it; zipfile keeps every name below the folder."""
+    with zipfile.ZipFile(archive) as packed:
+        for name in packed.namelist():
+            packed.extract(name, folder)
+    archive.unlink()
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -72,7 +72,7 @@ def check_agreement(
 ) -> None:
     """Raises BadOutputError when the report counts other things than the exchange form holds."""
     told = {
-        "pictures": (report["pictures"]["accepted"], pictures),
+        "pictures": (report.get("labelled", report["pictures"]["accepted"]), pictures),
         "annotated pictures": (report.get("annotated", annotated), annotated),
         "boxes": (report["boxes"]["accepted"], boxes),
         "predicted boxes": (report["predicted_boxes"]["accepted"], predicted_boxes),
@@ -88,16 +88,18 @@ def complete_report(
     source: str,
     pictures_known: int,
     unknown_classes: Mapping[str, int],
+    ignored_classes: Mapping[str, int],
     decision: str,
     dry_run: bool,
 ) -> dict[str, Any]:
-    """Returns the report with what the controller knows: pictures it had, and classes that the project did not know."""
+    """Returns the report with what the controller knows: pictures it had, classes that mean nothing to the project."""
     return {
         **report,
         "source": source,
         "dry_run": dry_run,
         "pictures_known": pictures_known,
         "unknown_classes": {"decision": decision, "boxes": dict(sorted(unknown_classes.items()))},
+        "ignored_classes": dict(sorted(ignored_classes.items())),
     }
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -10,22 +11,32 @@ from typing import Any
 from lodeworks_formats.manifest import SegmentRef
 from lodeworks_formats.task_inputs import EXCHANGE, REPORT
 
-from lodeworks_controller.domain.dataset import Operation
+from lodeworks_controller.domain.dataset import DatasetVersion, Operation
 from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.domain.manifest import Derived
 from lodeworks_controller.domain.object_class import ClassMap
+from lodeworks_controller.domain.operation import Conflict
 from lodeworks_controller.domain.prediction_set import key_of_name
 from lodeworks_controller.domain.reference import fold
 from lodeworks_controller.domain.report import StoredReport, check_agreement, check_report, complete_report
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
-from lodeworks_controller.errors import BadOutputError, InvalidError, UnavailableError
+from lodeworks_controller.errors import BadOutputError, InvalidError, LodeworksError, UnavailableError
 from lodeworks_controller.service.catalogue import AIDS, RECS
 from lodeworks_controller.service.content import BlobStore, project_scope, task_scope
 from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of
+from lodeworks_controller.service.model_use import model_use
 from lodeworks_controller.service.object_class import store_map
 from lodeworks_controller.service.prediction_set import CommitSet, Predicted, PredictionSetService
-from lodeworks_controller.service.segments import Arrived, Inspection, Segments, store_json, store_manifest
+from lodeworks_controller.service.segments import (
+    Arrived,
+    Inspection,
+    Segments,
+    load_manifest,
+    store_json,
+    store_manifest,
+)
 from lodeworks_controller.service.store import Store, Transaction
 
 Commit = Callable[[Transaction], Awaitable[tuple[ObjectRef, ...]]]
@@ -48,6 +59,8 @@ class Wish:
     unknown_classes: UnknownClasses
     version_id: str | None
     """None for a dry run."""
+    labels_for: str | None = None
+    """The version whose pictures get annotations; None where pictures come in."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain data for a task's spec."""
@@ -67,6 +80,7 @@ class Wish:
             source=spec["source_name"],
             unknown_classes=UnknownClasses(spec["unknown_classes"]),
             version_id=spec["version_id"],
+            labels_for=spec.get("labels_for"),
         )
 
 
@@ -80,6 +94,7 @@ class _Found:
     before: ClassMap
     after: ClassMap
     unknown: Mapping[str, int]
+    ignored: Mapping[str, int]
 
 
 class DatasetArrival:
@@ -128,6 +143,7 @@ class DatasetArrival:
             source=wish.source,
             pictures_known=found.inspection.pictures - found.inspection.new_pictures,
             unknown_classes=found.unknown,
+            ignored_classes=found.ignored,
             decision=wish.unknown_classes.value,
             dry_run=wish.version_id is None,
         )
@@ -136,7 +152,7 @@ class DatasetArrival:
             return self._keep_report(task, report_digest)
         if found.unknown and wish.unknown_classes is UnknownClasses.STOP:
             raise _unknown(found.unknown)
-        return await self._fill(task, exchange, found, model=_model_name(report), report_digest=report_digest)
+        return await self._fill(task, exchange, found, model=_model_named(report), report_digest=report_digest)
 
     async def abandon(self, tx: Transaction, task: Task, outputs: Sequence[Output], reason: FailureReason) -> None:
         """Marks the version as failed and keeps the report, if there is one."""
@@ -160,19 +176,20 @@ class DatasetArrival:
             await self._check_present(task, digests)
 
         inspection = await self._segments.inspect(exchange, assets=assets, each=check)
-        # Who says "add" takes back what was ignored before.
-        adding = wish.unknown_classes is UnknownClasses.ADD
-        fresh = (before.meaningless if adding else before.unknown)(inspection.class_names)
+        fresh = before.unknown(inspection.class_names)
         boxes: Counter[str] = Counter()
         for counts in (inspection.boxes, inspection.prediction_boxes):
             for name, count in counts.items():
                 boxes[fold(name)] += count
         after = before
-        if fresh and adding:
+        if fresh and wish.unknown_classes is UnknownClasses.ADD:
             after = before.add(fresh, ids=self._ids)
         elif fresh and wish.unknown_classes is UnknownClasses.IGNORE:
             after = before.ignore(fresh)
-        return _Found(inspection, assets, generation, before, after, {name: boxes[fold(name)] for name in fresh})
+        # What somebody decided about a name stays; only they can take it back, and the report says so.
+        decided = [name for name in before.meaningless(inspection.class_names) if name not in fresh]
+        counted = [{name: boxes[fold(name)] for name in names} for names in (fresh, decided)]
+        return _Found(inspection, assets, generation, before, after, *counted)
 
     async def _check_present(self, task: Task, digests: Sequence[str]) -> None:
         async with self._store.snapshot() as tx:
@@ -185,14 +202,19 @@ class DatasetArrival:
         if absent:
             raise BadOutputError(f"picture {absent[0]} was named and not uploaded", file=EXCHANGE)
 
-    async def _fill(self, task: Task, exchange: str, found: _Found, *, model: str, report_digest: str) -> Commit:
+    async def _fill(
+        self, task: Task, exchange: str, found: _Found, *, model: Mapping[str, str], report_digest: str
+    ) -> Commit:
         wish = Wish.of(task)
         assert wish.version_id is not None
         arrived = await self._arrive(task, wish, exchange, found)
         async with self._store.snapshot() as tx:
             version = await tx.datasets.version(wish.version_id)
+            parents = await self._parents(tx, wish)
+        content = arrived.version if not parents else await self._labelled(arrived.version, version, parents[0])
         manifest = manifest_of(
-            arrived.version,
+            content,
+            parents=parents,
             object_type=version.object_type.value,
             operation=version.making.operation,
             parameters=version.making.parameters,
@@ -200,10 +222,10 @@ class DatasetArrival:
             class_revision=found.after.revision,
         )
         digest = await store_manifest(self._blobs, manifest)
-        filled = Filled(manifest, digest, arrived.version, report_digest)
+        filled = Filled(manifest, digest, content, report_digest)
         keep_set: CommitSet | None = None
         if arrived.predictions is not None:
-            by = Predicted(key_of_name(model), model, task_id=task.id)
+            by = await self._predicted(task, model)
             keep_set = await self._predictions.keep(arrived.predictions, version=version, manifest_digest=digest, by=by)
         await self._segments.digests(manifest, each=lambda digests: self._refer(task.project_id, digests))
 
@@ -226,6 +248,27 @@ class DatasetArrival:
             return made, ObjectRef("prediction_set", shown.id, shown.model_name)
 
         return commit
+
+    async def _parents(self, tx: Transaction, wish: Wish) -> tuple[DatasetVersion, ...]:
+        return () if wish.labels_for is None else (await tx.datasets.version(wish.labels_for),)
+
+    async def _labelled(self, labels: Derived, version: DatasetVersion, parent: DatasetVersion) -> Derived:
+        """Returns the parent's pictures, with the new annotations where there are some."""
+        over = manifest_of(labels, object_type=version.object_type.value, operation=version.making.operation)
+        below = await load_manifest(self._blobs, parent.require_content().manifest_digest)
+        return await self._segments.merge(over, below, conflict=Conflict.HOST)
+
+    async def _predicted(self, task: Task, model: Mapping[str, str]) -> Predicted:
+        """Returns who predicted: the stage of the project's own model that meta.yaml means, else the name it says."""
+        name = model["name"] or model["model_hash"] or "imported"
+        if model["name"]:
+            text = f"{model['name']}:{model['stage_name']}" if model["stage_name"] else model["name"]
+            async with self._store.snapshot() as tx:
+                for meant in dict.fromkeys((text, model["name"])):
+                    with suppress(LodeworksError):
+                        use = await model_use(tx, task.project_id, meant, with_onnx=False)
+                        return Predicted(use.key, use.model_name, task_id=task.id)
+        return Predicted(key_of_name(name), name, task_id=task.id)
 
     async def _arrive(self, task: Task, wish: Wish, exchange: str, found: _Found) -> Arrived:
         inspection = found.inspection
@@ -267,10 +310,12 @@ def _json(data: bytes) -> object:
         raise BadOutputError(f"the report is no JSON ({error})", file=REPORT) from error
 
 
-def _model_name(report: Mapping[str, Any]) -> str:
+def _model_named(report: Mapping[str, Any]) -> Mapping[str, str]:
+    """Returns what the report says of the model behind the predictions: name, model_hash, stage_name."""
     model = report.get("prediction_model")
-    name = model.get("name") or model.get("model_name") if isinstance(model, dict) else None
-    return name[:200] if isinstance(name, str) and name.strip() else "imported"
+    told = model if isinstance(model, dict) else {}
+    values = {key: told.get(key) for key in ("name", "model_hash", "stage_name")}
+    return {key: value.strip()[:200] if isinstance(value, str) else "" for key, value in values.items()}
 
 
 def _unknown(unknown: Mapping[str, int]) -> InvalidError:

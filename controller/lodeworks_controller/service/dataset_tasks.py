@@ -133,6 +133,7 @@ class DatasetTasks:
         *,
         format: str = "voc",  # noqa: A002 (the word on the wire and in the command line)
         pictures: bool = True,
+        prediction_set_id: str = "",
         options: TaskOptions | None = None,
         request_id: str = "",
     ) -> Started:
@@ -148,10 +149,15 @@ class DatasetTasks:
                 return Started(made, None)
             version = await find_version(tx, found.id, dataset)
             waits_for = parents_of([version])
+            model_name = ""
+            if prediction_set_id:
+                model_name = await _predicting(tx, found, prediction_set_id, format=format)
             spec = {
                 "version_id": version.id,
                 "format": format,
                 "pictures": pictures,
+                "prediction_set_id": prediction_set_id,
+                "model_name": model_name,
                 "archive_name": f"{version.name}-{version.number}-{format}.zip",
             }
             wish = NewTask(
@@ -223,6 +229,17 @@ class DatasetTasks:
             return Started(task_id, None)
         version = await tx.datasets.version(task.subject.id)
         return Started(task_id, await sight_of(tx, version, await class_table(tx, project.id)))
+
+
+async def _predicting(tx: Transaction, project: Project, prediction_set_id: str, *, format: str) -> str:  # noqa: A002
+    """Returns the name of the model behind a prediction set of the project, or refuses it."""
+    if not format.startswith("voc"):
+        message = f"{format} has no place for predictions; export as voc"
+        raise InvalidError("SETTING_INVALID", message, field="prediction_set_id")
+    found = await tx.prediction_sets.get(prediction_set_id)
+    if found.project_id != project.id:
+        raise NotFoundError("PREDICTION_SET_NOT_FOUND", f"there is no prediction set {prediction_set_id}")
+    return found.model_name
 
 
 @dataclass(frozen=True, slots=True)

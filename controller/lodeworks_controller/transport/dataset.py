@@ -280,6 +280,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             request.dataset,
             format=format_of(request.format, default="voc"),
             pictures=not request.without_pictures,
+            prediction_set_id=request.prediction_set_id,
             options=to_options(request.task_options),
             request_id=request.request_id,
         )

@@ -26,6 +26,7 @@ _FORMATS: Final = {
     dataset_pb2.ANNOTATION_FORMAT_VOC: "voc",
     dataset_pb2.ANNOTATION_FORMAT_COCO: "coco",
     dataset_pb2.ANNOTATION_FORMAT_YOLO: "yolo",
+    dataset_pb2.ANNOTATION_FORMAT_VOCDEVKIT: "vocdevkit",
 }
 _UNKNOWN: Final = {
     dataset_pb2.UNKNOWN_CLASSES_UNSPECIFIED: UnknownClasses.STOP,
@@ -48,7 +49,7 @@ def format_of(wire: dataset_pb2.AnnotationFormat.ValueType, *, default: str) -> 
         return default
     found = _FORMATS.get(wire)
     if found is None:
-        raise InvalidError("SETTING_INVALID", "choose the format voc, coco or yolo", field="format")
+        raise InvalidError("SETTING_INVALID", "choose the format voc, vocdevkit, coco or yolo", field="format")
     return found
 
 

@@ -11,7 +11,7 @@ from lodeworks.api.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
 from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, done, task_of
 from lodeworks.connection import Connection, new_request_id
-from lodeworks.folder import archive_of, is_address, unpack
+from lodeworks.folder import archive_of, download_place, is_address, source_name, unpack
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.settings import settings_yaml
 
@@ -206,6 +206,7 @@ class DatasetVersion:
         format: str = "voc",
         with_pictures: bool = True,
         prediction_set_id: str = "",
+        options: TaskOptions | None = None,
     ) -> Task[Path]:
         """Writes the version into a zip file, or into a folder when ``out`` is one or ends in a slash.
 
@@ -214,6 +215,7 @@ class DatasetVersion:
             format: ``voc`` (images/, gt/, pred/), ``vocdevkit`` (JPEGImages/, Annotations/), ``coco`` or ``yolo``.
             with_pictures: False writes annotations only.
             prediction_set_id: A prediction set that goes along, with ``voc`` and ``vocdevkit``.
+            options: What to ask for beside the inputs.
         """
         request = pb.ExportDatasetRequest(
             project=self._project,
@@ -221,20 +223,20 @@ class DatasetVersion:
             format=pb.AnnotationFormat.Value(f"ANNOTATION_FORMAT_{format.upper()}"),
             without_pictures=not with_pictures,
             prediction_set_id=prediction_set_id,
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.ExportDatasetResponse = self._connection.call(DatasetServiceStub, "ExportDataset", request)
-        path, into_folder = Path(out), str(out).endswith("/") or Path(out).is_dir()
+        wanted = str(out)
 
         def fetch(task: TaskData) -> Path:
             digest, _, size_bytes = task.result.id.partition(":")
-            archive = path / f".{digest[:16]}.zip" if into_folder else path
-            if into_folder:
-                path.mkdir(parents=True, exist_ok=True)
+            archive, folder = download_place(wanted, digest=digest)
             self._connection.download(self._project, digest, archive, size_bytes=int(size_bytes))
-            if into_folder:
-                unpack(archive, path)
-            return path
+            if folder is None:
+                return archive
+            unpack(archive, folder)
+            return folder
 
         return task_of(self._connection, response.task_id, fetch)
 
@@ -269,6 +271,7 @@ class Datasets:
         labels_for: str = "",
         on_worker: bool = False,
         dry_run: bool = False,
+        options: TaskOptions | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Task[DatasetVersion]:
         """Makes a version from a zip file, a folder, an address, or a path on a worker's machine.
@@ -283,6 +286,7 @@ class Datasets:
             labels_for: A version whose pictures get the annotations of the source; no pictures come in.
             on_worker: True when the source is a path on the worker's machine.
             dry_run: True makes only the report.
+            options: What to ask for beside the inputs.
             progress: Called with the bytes uploaded so far.
 
         Raises:
@@ -300,6 +304,7 @@ class Datasets:
             class_map=class_map or {},
             labels_for=labels_for,
             dry_run=dry_run,
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.ImportDatasetResponse = self._connection.call(DatasetServiceStub, "ImportDataset", request)
@@ -314,7 +319,7 @@ class Datasets:
         with archive_of(path) as archive:
             blob = self._connection.hash_file(archive)
             self._connection.upload(self._project, [blob], progress=progress)
-        return pb.ImportSource(blob_digest=blob.digest, name=path.name or path.resolve().name)
+        return pb.ImportSource(blob_digest=blob.digest, name=source_name(path))
 
     def generate(
         self,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lodeworks.cli.dataset_curation import add_curation
+from lodeworks.cli.dataset_import import add_imports
 from lodeworks.cli.dataset_operations import add_operations
 from lodeworks.cli.dataset_version import print_version
-from lodeworks.cli.following import DETACH, follow, uploading
-from lodeworks.cli.output import plain, size
+from lodeworks.cli.following import DETACH, follow
+from lodeworks.cli.output import size
 from lodeworks.cli.session import NAMES, Noun, flat, settings_of
-from lodeworks.errors import NotFoundError, TaskFailedError
+from lodeworks.cli.task_options import asked, task_options
 
 if TYPE_CHECKING:
-    from lodeworks.api.dataset.v1.dataset_pb2 import GetImportReportResponse
     from lodeworks.cli.session import Session
 
 
@@ -24,7 +24,9 @@ def dataset_command() -> None:
     """Pictures and annotations, in versions."""
 
 
+add_imports(dataset_command)
 add_operations(dataset_command)
+add_curation(dataset_command)
 
 _VERSION_COLUMNS = {
     "version": "name",
@@ -37,104 +39,38 @@ _VERSION_COLUMNS = {
 }
 
 
-@dataset_command.command("import", example="lode dataset import bccd-trainval.zip --to labelled")
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", metavar="NAME", default="", help="Dataset that gets the version; default: name of the source.")
-@click.option("--format", "form", type=click.Choice(["auto", "voc", "coco", "yolo"]), default="auto", show_default=True)
-@click.option(
-    "--unknown-classes", "unknown", type=click.Choice(["stop", "ignore", "add"]), default="stop", show_default=True
-)
-@click.option("--dry-run", is_flag=True, help="Only the report; nothing is kept.")
-@DETACH
-@click.pass_obj
-def import_(
-    session: Session, sources: tuple[Path, ...], to: str, form: str, unknown: str, dry_run: bool, detach: bool
-) -> None:
-    """Make a version from zip files or folders."""
-    project = session.project
-    for source in sources:
-        with uploading(session, source) as progress:
-            task = project.datasets.import_from(
-                source,
-                to=to or source.stem,
-                format=form,
-                unknown_classes=unknown,
-                dry_run=dry_run,
-                progress=progress,
-            )
-        try:
-            if dry_run:
-                task.wait()
-                print_report(session, project.datasets.report(task_id=task.id))
-                continue
-            version = follow(session, task, detach=detach)
-        except TaskFailedError:
-            _report_if_any(session, task.id)
-            raise
-        if version is not None:
-            print_report(session, project.datasets.report(task_id=task.id), on_stderr=True)
-            print_version(session, version, next_command=f"lode dataset split {version.name} --to train=80,val=20")
-
-
-def _report_if_any(session: Session, task_id: str) -> None:
-    try:
-        report = session.project.datasets.report(task_id=task_id)
-    except NotFoundError:
-        return  # a source that could not even be opened has none; the failure itself says why
-    if report.counts.files:
-        print_report(session, report, on_stderr=True)
-
-
-def print_report(session: Session, report: GetImportReportResponse, *, on_stderr: bool = False) -> None:
-    """Prints what an import did with every file."""
-    counts = plain(report.counts)
-    if session.output.style != "table" and not on_stderr:
-        session.output.one(report)
-        return
-    summary = (
-        f"{counts['files']} files: {counts['pictures_accepted']} pictures and {counts['annotations_accepted']} "
-        f"annotations accepted, {counts['pictures_merged']} identical, {counts['files_rejected']} rejected, "
-        f"{counts['files_ignored']} ignored; {counts['boxes_accepted']} boxes accepted, "
-        f"{counts['boxes_rejected']} rejected"
-    )
-    lines = [summary] + [f"  {entry.file}: {entry.reason}: {entry.detail}" for entry in list(report.rejections)[:20]]
-    if len(report.rejections) > len(lines) - 1:
-        lines.append(f"  … and {len(report.rejections) - 20} more: `-o json` shows all")
-    for line in lines:
-        if not on_stderr:
-            click.echo(line)
-        elif not session.output.quiet:
-            click.echo(line, err=True)
-
-
 @dataset_command.command("generate", example="lode dataset generate --to made --count 200 --seed 7")
 @click.option("--to", metavar="NAME", required=True, help="Dataset that gets the version.")
 @click.option("--count", type=click.IntRange(min=1), default=200, show_default=True, help="Number of pictures.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the generator.")
+@task_options
 @DETACH
 @click.pass_obj
 def generate(session: Session, to: str, count: int, seed: int, settings: tuple[str, ...], detach: bool) -> None:
     """Make a version of made pictures, to try things on."""
-    task = session.project.datasets.generate(to=to, count=count, seed=seed, settings=settings_of(settings))
+    task = session.project.datasets.generate(
+        to=to, count=count, seed=seed, settings=settings_of(settings), options=asked(session)
+    )
     version = follow(session, task, detach=detach)
     if version is not None:
         print_version(session, version)
 
 
-@dataset_command.command("report", example="lode dataset report labelled@1")
-@click.argument("version")
-@click.pass_obj
-def report(session: Session, version: str) -> None:
-    """Show what an import did with every file."""
-    print_report(session, session.project.datasets.report(version=version))
-
-
 @dataset_command.command("ls", example="lode dataset ls")
 @click.option("--hidden", is_flag=True, help="Hidden ones too.")
+@click.option("--public", is_flag=True, help="Those of all projects that everybody may copy.")
 @click.pass_obj
-def ls(session: Session, hidden: bool) -> None:
+def ls(session: Session, hidden: bool, public: bool) -> None:
     """List the datasets."""
+    if public:
+        shared: dict[str, Any] = {
+            "project": "project_name",
+            "dataset": lambda data: data["dataset"]["name"],
+            "pictures": lambda data: (data["dataset"]["latest"] or {}).get("picture_count"),
+        }
+        session.output.many(session.project.curation.public(), columns=shared)
+        return
     columns: dict[str, Any] = {
         "dataset": "name",
         "newest": lambda data: (data["latest"] or {}).get("name"),
@@ -201,17 +137,26 @@ def browse(session: Session, version: str, limit: int, predictions: str) -> None
 
 @dataset_command.command("export", example="lode dataset export labelled labelled.zip --format voc")
 @click.argument("version")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["voc", "coco", "yolo"]), default="voc", show_default=True)
+@click.argument("out", type=click.Path())
+@click.option(
+    "--format", "form", type=click.Choice(["voc", "vocdevkit", "coco", "yolo"]), default="voc", show_default=True
+)
 @click.option("--without-pictures", is_flag=True, help="Annotations only.")
+@click.option("--predictions", default="", metavar="ID", help="Prediction set that goes along, below pred/.")
+@task_options
 @DETACH
 @click.pass_obj
-def export(session: Session, version: str, out: Path, form: str, without_pictures: bool, detach: bool) -> None:
-    """Write a version into a zip file."""
-    task = session.project.datasets.get(version).export(out, format=form, with_pictures=not without_pictures)
+def export(
+    session: Session, version: str, out: str, form: str, without_pictures: bool, predictions: str, detach: bool
+) -> None:
+    """Write a version into a zip file, or into a folder when OUT is one or ends in /."""
+    task = session.project.datasets.get(version).export(
+        out, format=form, with_pictures=not without_pictures, prediction_set_id=predictions, options=asked(session)
+    )
     path = follow(session, task, detach=detach)
     if path is not None:
-        session.output.one({"path": str(path), "size_bytes": path.stat().st_size})
+        size_bytes = sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+        session.output.one({"path": str(path), "size_bytes": size_bytes})
 
 
 @dataset_command.command("copy", example="lode dataset copy labelled --from cells")

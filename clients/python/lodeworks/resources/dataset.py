@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lodeworks.api.dataset.v1 import dataset_pb2 as pb
 from lodeworks.api.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
 from lodeworks.connection import AsyncConnection, new_request_id
-from lodeworks.folder import archive_of, is_address, unpack
+from lodeworks.folder import archive_of, download_place, is_address, source_name, unpack
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.resources.paging import pages
 from lodeworks.resources.task import AsyncTask, done, task_of
@@ -210,6 +210,7 @@ class AsyncDatasetVersion:
         format: str = "voc",
         with_pictures: bool = True,
         prediction_set_id: str = "",
+        options: TaskOptions | None = None,
     ) -> AsyncTask[Path]:
         """Writes the version into a zip file, or into a folder when ``out`` is one or ends in a slash.
 
@@ -218,6 +219,7 @@ class AsyncDatasetVersion:
             format: ``voc`` (images/, gt/, pred/), ``vocdevkit`` (JPEGImages/, Annotations/), ``coco`` or ``yolo``.
             with_pictures: False writes annotations only.
             prediction_set_id: A prediction set that goes along, with ``voc`` and ``vocdevkit``.
+            options: What to ask for beside the inputs.
         """
         request = pb.ExportDatasetRequest(
             project=self._project,
@@ -225,20 +227,20 @@ class AsyncDatasetVersion:
             format=pb.AnnotationFormat.Value(f"ANNOTATION_FORMAT_{format.upper()}"),
             without_pictures=not with_pictures,
             prediction_set_id=prediction_set_id,
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.ExportDatasetResponse = await self._connection.call(DatasetServiceStub, "ExportDataset", request)
-        path, into_folder = Path(out), str(out).endswith("/") or Path(out).is_dir()
+        wanted = str(out)
 
         async def fetch(task: TaskData) -> Path:
             digest, _, size_bytes = task.result.id.partition(":")
-            archive = path / f".{digest[:16]}.zip" if into_folder else path
-            if into_folder:
-                path.mkdir(parents=True, exist_ok=True)
+            archive, folder = download_place(wanted, digest=digest)
             await self._connection.download(self._project, digest, archive, size_bytes=int(size_bytes))
-            if into_folder:
-                unpack(archive, path)
-            return path
+            if folder is None:
+                return archive
+            unpack(archive, folder)
+            return folder
 
         return await task_of(self._connection, response.task_id, fetch)
 
@@ -273,6 +275,7 @@ class AsyncDatasets:
         labels_for: str = "",
         on_worker: bool = False,
         dry_run: bool = False,
+        options: TaskOptions | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AsyncTask[AsyncDatasetVersion]:
         """Makes a version from a zip file, a folder, an address, or a path on a worker's machine.
@@ -287,6 +290,7 @@ class AsyncDatasets:
             labels_for: A version whose pictures get the annotations of the source; no pictures come in.
             on_worker: True when the source is a path on the worker's machine.
             dry_run: True makes only the report.
+            options: What to ask for beside the inputs.
             progress: Called with the bytes uploaded so far.
 
         Raises:
@@ -304,6 +308,7 @@ class AsyncDatasets:
             class_map=class_map or {},
             labels_for=labels_for,
             dry_run=dry_run,
+            task_options=to_message(options),
             request_id=new_request_id(),
         )
         response: pb.ImportDatasetResponse = await self._connection.call(DatasetServiceStub, "ImportDataset", request)
@@ -318,7 +323,7 @@ class AsyncDatasets:
         with archive_of(path) as archive:
             blob = await self._connection.hash_file(archive)
             await self._connection.upload(self._project, [blob], progress=progress)
-        return pb.ImportSource(blob_digest=blob.digest, name=path.name or path.resolve().name)
+        return pb.ImportSource(blob_digest=blob.digest, name=source_name(path))
 
     async def generate(
         self,

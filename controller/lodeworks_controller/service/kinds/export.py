@@ -31,8 +31,14 @@ class ExportKind:
 
     async def prepare(self, task: Task) -> RunSpec:
         """Builds the run: the view, and how to write it."""
-        view = await self._views.resolve(task.spec["version_id"])
-        options = ExportOptions(format=task.spec["format"], pictures=task.spec["pictures"])
+        shown = task.spec.get("prediction_set_id", "")
+        view = await self._views.resolve(task.spec["version_id"], prediction_set_id=shown)
+        options = ExportOptions(
+            format=task.spec["format"],
+            pictures=task.spec["pictures"],
+            predictions=bool(shown),
+            model_name=task.spec.get("model_name", ""),
+        )
         return RunSpec(
             executor="builtin:export",
             operations=("export",),

@@ -35,6 +35,8 @@ class _AnnotationFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Anno
     """One COCO JSON."""
     ANNOTATION_FORMAT_YOLO: _AnnotationFormat.ValueType  # 3
     """YOLO text files with data.yaml."""
+    ANNOTATION_FORMAT_VOCDEVKIT: _AnnotationFormat.ValueType  # 4
+    """Pascal VOC in the folders of VOCdevkit: JPEGImages/, Annotations/, ImageSets/. Imports read it as VOC."""
 
 class AnnotationFormat(_AnnotationFormat, metaclass=_AnnotationFormatEnumTypeWrapper):
     """How annotations are written."""
@@ -47,6 +49,8 @@ ANNOTATION_FORMAT_COCO: AnnotationFormat.ValueType  # 2
 """One COCO JSON."""
 ANNOTATION_FORMAT_YOLO: AnnotationFormat.ValueType  # 3
 """YOLO text files with data.yaml."""
+ANNOTATION_FORMAT_VOCDEVKIT: AnnotationFormat.ValueType  # 4
+"""Pascal VOC in the folders of VOCdevkit: JPEGImages/, Annotations/, ImageSets/. Imports read it as VOC."""
 Global___AnnotationFormat: _TypeAlias = AnnotationFormat  # noqa: Y015
 
 class _UnknownClasses:
@@ -150,9 +154,9 @@ class ImportSource(_message.Message):
     blob_digest: _builtins.str
     """A zip or tar that was uploaded to the project, sha256 hex."""
     server_path: _builtins.str
-    """A path under a root that the server's configuration allows."""
+    """A path under a root that the configuration of the worker allows."""
     url: _builtins.str
-    """An http or https address."""
+    """An http or https address that the worker fetches; none of a private network unless its configuration allows."""
     name: _builtins.str
     """Name of the file or folder, for the report."""
     def __init__(
@@ -755,6 +759,26 @@ class ImportDatasetRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ClassMapEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PROJECT_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
@@ -762,11 +786,14 @@ class ImportDatasetRequest(_message.Message):
     UNKNOWN_CLASSES_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLASS_NAMES_FIELD_NUMBER: _builtins.int
+    CLASS_MAP_FIELD_NUMBER: _builtins.int
+    LABELS_FOR_FIELD_NUMBER: _builtins.int
     TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     to: _builtins.str
-    """Name of the dataset that gets the version; made when it is not there."""
+    """Name of the dataset that gets the version; made when it is not there. May be empty with labels_for."""
     format: Global___AnnotationFormat.ValueType
     """How annotations are written; unspecified = found out."""
     unknown_classes: Global___UnknownClasses.ValueType
@@ -775,9 +802,19 @@ class ImportDatasetRequest(_message.Message):
     """True = only the report; nothing is kept."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    labels_for: _builtins.str
+    """The version whose pictures get the annotations, `name`, `name@3` or id; empty = pictures come in."""
     @_builtins.property
     def source(self) -> Global___ImportSource:
         """Where the pictures come from."""
+
+    @_builtins.property
+    def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the numbers of YOLO labels mean, in order, where no file of the source says it."""
+
+    @_builtins.property
+    def class_map(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Class name in the source to the name to use; an empty one leaves the boxes out."""
 
     @_builtins.property
     def task_options(self) -> _task_pb2.TaskOptions:
@@ -793,11 +830,14 @@ class ImportDatasetRequest(_message.Message):
         unknown_classes: Global___UnknownClasses.ValueType = ...,
         dry_run: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        class_names: _abc.Iterable[_builtins.str] | None = ...,
+        class_map: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        labels_for: _builtins.str = ...,
         task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "format", b"format", "project", b"project", "request_id", b"request_id", "source", b"source", "task_options", b"task_options", "to", b"to", "unknown_classes", b"unknown_classes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_map", b"class_map", "class_names", b"class_names", "dry_run", b"dry_run", "format", b"format", "labels_for", b"labels_for", "project", b"project", "request_id", b"request_id", "source", b"source", "task_options", b"task_options", "to", b"to", "unknown_classes", b"unknown_classes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1642,6 +1682,7 @@ class ExportDatasetRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     WITHOUT_PICTURES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PREDICTION_SET_ID_FIELD_NUMBER: _builtins.int
     TASK_OPTIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
@@ -1653,6 +1694,8 @@ class ExportDatasetRequest(_message.Message):
     """True = annotations only."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    prediction_set_id: _builtins.str
+    """A prediction set that goes along; empty = none. COCO and YOLO cannot carry it."""
     @_builtins.property
     def task_options(self) -> _task_pb2.TaskOptions:
         """What to ask for beside its inputs: priority, labels, timeouts, retries."""
@@ -1665,11 +1708,12 @@ class ExportDatasetRequest(_message.Message):
         format: Global___AnnotationFormat.ValueType = ...,
         without_pictures: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        prediction_set_id: _builtins.str = ...,
         task_options: _task_pb2.TaskOptions | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "project", b"project", "request_id", b"request_id", "task_options", b"task_options", "without_pictures", b"without_pictures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "prediction_set_id", b"prediction_set_id", "project", b"project", "request_id", b"request_id", "task_options", b"task_options", "without_pictures", b"without_pictures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
