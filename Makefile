@@ -43,7 +43,7 @@ test: check ## make check, then integration and end-to-end tests with coverage (
 	$(PYTEST) -n 2 --dist loadfile tests/integration tests/e2e --durations=10 --cov --cov-report=term:skip-covered -m "not soak"
 
 soak: install ## Long and random; LODE_SOAK_SEED and LODE_SOAK_SHARE (0 to 1) choose a part.
-	$(PYTEST) tests/e2e -m soak -s
+	$(PYTEST) tests/soak tests/e2e -m soak -s
 
 bench: install ## Measure one area: make bench AREA=control_plane.
 	@test -n "$(AREA)" || { echo "say which: make bench AREA=..., one of:"; ls benchmarks/*.py | xargs -n1 basename -s .py; exit 2; }

@@ -100,6 +100,7 @@ def _wishes(chance: random.Random, plan: Plan) -> list[Event]:
             if chance.random() < 0.05
             else (),
             run_timeout_s=chance.choice((0.0, 0.0, 0.0, 3.0)),
+            lost_after_s=chance.choice((0.5, 3.0, 8.0)),
             repeats=chance.choice((1, 1, 2)),
         )
         labels.append(label)
@@ -124,6 +125,9 @@ def _faults(chance: random.Random, plan: Plan) -> list[Event]:
     machines = [f"m{number}" for number in range(plan.machines)]
     found = []
     for _ in range(chance.randint(1, 8)):
+        if chance.random() < 0.2:
+            found += _away(chance, chance.choice(machines), controllers)
+            continue
         at, lasts_s = chance.uniform(0.0, _FAULTY_S), chance.choice((0.2, 1.0, 3.0, 7.0, 16.0)) * chance.uniform(0.5, 1)
         what = chance.choice(
             ("weather", "weather", "kill", "kill", "freeze", "wall", "reboot", "rival", "jump", "skew")
@@ -139,6 +143,16 @@ def _faults(chance: random.Random, plan: Plan) -> list[Event]:
             more = chance.choice((-1, 1)) * chance.choice((0.5, 5.0, 30.0, 300.0))
             name = "database" if what == "jump" else name
         found.append(Event(at, what, name, lasts_s, more))
+    return found
+
+
+def _away(chance: random.Random, machine: str, controllers: list[str]) -> list[Event]:
+    """Takes a machine away for so long that its leases are lost; its outcome may come back before its report."""
+    at, lasts_s = chance.uniform(0.0, 8.0), chance.uniform(6.0, 14.0)
+    found = [Event(at, "wall", machine, lasts_s, name) for name in controllers]
+    if chance.random() < 0.7:
+        deaf = Weather(drop=0.9, methods=frozenset({"Report"}))
+        found.append(Event(at, "weather", "network", lasts_s + chance.uniform(1.0, 8.0), deaf))
     return found
 
 

@@ -66,6 +66,7 @@ class Wish:
     infrastructure_retries: int = 4
     spec: tuple[tuple[str, float], ...] = ()
     run_timeout_s: float = 0.0
+    lost_after_s: float = LOST_AFTER_S
     repeats: int = 1
 
     def script(self, attempt: int, *, salt: str) -> FakeScript:
@@ -385,7 +386,7 @@ class Installation:
             priority=wish.priority,
             infrastructure_retries=wish.infrastructure_retries,
             user_retries=wish.user_retries,
-            lost_after_s=LOST_AFTER_S,
+            lost_after_s=wish.lost_after_s,
         )
 
         async def submit(controller: SimulatedController) -> str:
