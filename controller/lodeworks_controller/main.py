@@ -1,4 +1,4 @@
-"""``lode-controller init | serve | migrate | doctor``."""
+"""``lode-controller init | serve | backup | verify | restore | upgrade | migrate | doctor``."""
 
 import argparse
 import asyncio
@@ -84,6 +84,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(command=_serve)
 
+    backup = commands.add_parser("backup", parents=[shared], help="copy the whole installation, while it runs")
+    backup.add_argument("folder", type=Path, help="a folder that is not there yet")
+    backup.add_argument("--copy", action="store_true", help="copy content that could be linked")
+    backup.set_defaults(command=_backup)
+    verify = commands.add_parser("verify", parents=[shared], help="look whether a backup is whole")
+    verify.add_argument("folder", type=Path, help="the backup")
+    verify.set_defaults(command=_verify)
+    restore = commands.add_parser("restore", parents=[shared], help="bring a backup back to where nothing is")
+    restore.add_argument("folder", type=Path, help="the backup")
+    restore.set_defaults(command=_restore)
+    upgrade = commands.add_parser("upgrade", parents=[shared], help="copy the database, then migrate it")
+    upgrade.add_argument("--copies", type=Path, help="where the copy goes; default: backups in the state folder")
+    upgrade.set_defaults(command=_upgrade)
     migrate = commands.add_parser("migrate", parents=[shared], help="bring the database to the newest schema")
     migrate.set_defaults(command=_migrate)
     doctor = commands.add_parser("doctor", parents=[shared], help="look for what is wrong here")
@@ -191,6 +204,55 @@ def _migrate(config: Config, flags: dict[str, Any]) -> int:
         revision = migrate(config.database_address)
     sys.stdout.write(f"the database is at revision {revision or 'none'}\n")
     return 0
+
+
+def _backup(config: Config, flags: dict[str, Any]) -> int:
+    from lodeworks_controller.wiring.maintenance import back_up  # noqa: PLC0415
+
+    taken = back_up(config, flags["folder"], clock=_now, linked=not flags["copy"])
+    sys.stdout.write(f"backup: {flags['folder']}\n{_contents(taken)}")
+    for digest in taken.missing:
+        sys.stdout.write(f"BAD  the database refers to content {digest}, and the store has it not\n")
+    sys.stdout.write("keep it as secret as the state folder: it holds the keys of the installation\n")
+    return _FAILED if taken.missing else 0
+
+
+def _verify(config: Config, flags: dict[str, Any]) -> int:
+    del config
+    from lodeworks_controller.storage.backup.manifest import verify  # noqa: PLC0415
+
+    manifest, wrong = verify(flags["folder"])
+    sys.stdout.write(_contents(manifest) + "".join(f"BAD  {text}\n" for text in wrong))
+    sys.stdout.write("damaged\n" if wrong else "whole: every byte is as it was\n")
+    return _FAILED if wrong else 0
+
+
+def _restore(config: Config, flags: dict[str, Any]) -> int:
+    from lodeworks_controller.wiring.maintenance import restore  # noqa: PLC0415
+
+    manifest = restore(config, flags["folder"], clock=_now)
+    sys.stdout.write(f"restored to {config.state}\n{_contents(manifest)}")
+    sys.stdout.write(f"next: lode-controller serve --state {config.state}\n")
+    return 0
+
+
+def _upgrade(config: Config, flags: dict[str, Any]) -> int:
+    from lodeworks_controller.wiring.maintenance import upgrade  # noqa: PLC0415
+
+    with locked(config.state):
+        before, now, copy = upgrade(config, clock=_now, folder=flags["copies"])
+    if copy is None:
+        sys.stdout.write(f"the database is at revision {now} already\n")
+    else:
+        sys.stdout.write(f"copy: {copy}\nthe database went from revision {before or 'none'} to {now}\n")
+    return 0
+
+
+def _contents(manifest: Any) -> str:
+    return (
+        f"taken {manifest.created_at} by {manifest.program}, schema {manifest.revision}, {manifest.database}\n"
+        f"{manifest.blobs} blobs, {manifest.blob_bytes} bytes; {len(manifest.files)} other files\n"
+    )
 
 
 @dataclass(frozen=True, slots=True)

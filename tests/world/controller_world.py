@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 from cryptography import x509
@@ -108,11 +109,12 @@ def signing_request() -> tuple[bytes, bytes]:
 
 
 @asynccontextmanager
-async def installation(state: Path) -> AsyncIterator[Installation]:
+async def installation(state: Path, **more: Any) -> AsyncIterator[Installation]:
     """Makes an installation (or takes up the one there) and serves it on free ports."""
     config = Config(state=state, listen="127.0.0.1:0", listen_agents="127.0.0.1:0", listen_metrics="", grace_s=0.5)
+    config = replace(config, **more)
     trust = create_trust(config.trust, clock=now)
-    migrate(config.database)
+    migrate(config.database_address)
     token = await bootstrap(config, administrator="ada", project="default", clock=now)
     async with grounded(config, clock=now, pool=Pool()) as ground:
         async with ground.store.snapshot() as tx:

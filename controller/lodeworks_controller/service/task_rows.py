@@ -100,6 +100,10 @@ class TaskRows(Protocol):
         """Returns held tasks that are suspect."""
         ...
 
+    async def leap(self, by: int) -> None:
+        """Puts the epochs of tasks that may run again so much ahead: after a restore, of those given out since."""
+        ...
+
     async def finishing(self, *, now: datetime, limit: int) -> Sequence[Task]:
         """Returns FINISHING tasks whose time has come."""
         ...

@@ -126,6 +126,14 @@ class ReleaseRepository:
         async with self._writing:
             return await asyncio.to_thread(self._refresh)
 
+    async def leap(self, by: int) -> None:
+        """Signs everything anew with versions so much higher.
+
+        After a restore devices may have seen versions that came after the backup, and they refuse lower ones.
+        """
+        async with self._writing:
+            await asyncio.to_thread(self._leap, by)
+
     async def metadata(self, name: str) -> bytes:
         """Returns a metadata file by its TUF name (``timestamp.json``, ``2.root.json``), or raises NotFoundError."""
         if _METADATA_NAME.fullmatch(name) is None:
@@ -162,6 +170,14 @@ class ReleaseRepository:
         targets.targets[path] = self._write_target(path, document)
         targets.version += 1
         self._publish(targets, snapshot_version=snapshot.version, timestamp_version=timestamp.version)
+
+    def _leap(self, by: int) -> None:
+        timestamp, snapshot, targets = self._current()
+        if self._keys.has(TARGETS):
+            targets.version += by
+            self._publish(targets, snapshot_version=snapshot.version + by, timestamp_version=timestamp.version + by)
+        else:
+            self._publish_snapshot(targets.version, snapshot.version + by, timestamp_version=timestamp.version + by)
 
     def _refresh(self) -> bool:
         timestamp, snapshot, targets = self._current()

@@ -39,6 +39,7 @@ def migrate(address: Path | str) -> str:
     """Brings the database to the newest revision, all or nothing, and returns it. Blocks; harmless to repeat."""
     assert unit is not None, "every table registers on import"
     wanted = newest_revision()
+    check_not_newer(address)
 
     def work(connection: Connection) -> str:
         _upgrade(connection, wanted)
@@ -83,10 +84,24 @@ def on_database(address: Path | str, work: Callable[[Connection], T], *, begin: 
         return answer
 
 
+def check_not_newer(address: Path | str) -> None:
+    """Refuses a database that a newer program has made or migrated."""
+    wanted, found = newest_revision(), current_revision(address)
+    if wanted and found > wanted:
+        raise ConflictError(
+            "SCHEMA_REVISION",
+            f"the database has a newer schema ({found}) than this program knows ({wanted}); install the newer "
+            "lodeworks-platform, or go back to the copy that `lode-controller upgrade` made before",
+        )
+
+
 def check_schema(address: Path | str) -> None:
     """Refuses a database that is older or newer than this program."""
+    check_not_newer(address)
     wanted, found = newest_revision(), current_revision(address)
     if found != wanted:
-        what = "an older" if found < wanted else "a newer"
-        todo = "run `lode-controller migrate`" if found < wanted else "install the newer lodeworks-platform"
-        raise ConflictError("SCHEMA_REVISION", f"the database has {what} schema ({found or 'none'}); {todo}")
+        raise ConflictError(
+            "SCHEMA_REVISION",
+            f"the database has an older schema ({found or 'none'}); run `lode-controller upgrade`, which copies the "
+            "database first",
+        )

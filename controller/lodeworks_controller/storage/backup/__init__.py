@@ -1,0 +1,1 @@
+"""Backups: the whole installation in one folder, taken while it runs."""

@@ -1,0 +1,65 @@
+"""Bringing a backup back to where nothing is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lodeworks_controller.errors import ConflictError, InvalidError
+from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.storage.backup.copying import clone, copy_tree
+from lodeworks_controller.storage.backup.database import kind_of, put_database
+from lodeworks_controller.storage.backup.manifest import Manifest, blob_path, listed_blobs, verify
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a backup is brought back.
+
+    Attributes:
+        database: A file of SQLite or the address of a PostgreSQL database, not there or empty.
+        trust: Folder of keys and certificates, not there.
+        logs: Folder of logs, not there.
+        mark: File that tells the content of one installation from that of another.
+        blobs: The content.
+    """
+
+    database: Path | str
+    trust: Path
+    logs: Path
+    mark: Path
+    blobs: BlobStore
+
+
+def check_backup(folder: Path, *, database: Path | str, newest_revision: str) -> Manifest:
+    """Returns the manifest of a good backup that fits this program and kind of database, or refuses. Blocks."""
+    manifest, wrong = verify(folder, deep=False)
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise InvalidError("BACKUP_DAMAGED", f"{folder} is damaged: {'; '.join(wrong[:_SHOWN])}{more}")
+    if manifest.revision > newest_revision:
+        raise ConflictError(
+            "SCHEMA_REVISION",
+            f"the backup has a newer schema ({manifest.revision}) than this program; install lodeworks-platform "
+            f"{manifest.program} or newer",
+        )
+    if manifest.database != kind_of(database):
+        raise ConflictError(
+            "DATABASE_KIND", f"the backup is of {manifest.database}, and a {kind_of(database)} database is named"
+        )
+    return manifest
+
+
+async def bring_back(folder: Path, target: Target) -> None:
+    """Copies everything back, the database last: before that, there is no installation. Blobs are read and checked."""
+    for digest, _ in listed_blobs(folder):
+        stored = await target.blobs.put_file(blob_path(folder, digest))
+        if stored.digest != digest:
+            raise InvalidError("BACKUP_DAMAGED", f"blob {digest} of the backup is not what it was")
+    mark = folder / target.mark.name
+    if mark.is_file() and not target.mark.exists():
+        target.mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        clone(mark, target.mark)
+    copy_tree(folder / "logs", target.logs)
+    copy_tree(folder / "trust", target.trust)
+    put_database(folder / "database", target.database)
