@@ -47,6 +47,8 @@ MIRROR: dict[str, tuple[str, ...]] = {
     "dataset show": ("Datasets.get",),
     "dataset split": ("DatasetVersion.split",),
     "dataset stats": ("DatasetVersion.stats",),
+    "storage usage": ("Storage.usage",),
+    "storage collect": ("Storage.collect",),
     "model curves": ("Task.metrics",),
     "model delete": ("Models.delete",),
     "model evaluate": ("ModelVersion.evaluate",),

@@ -169,7 +169,8 @@ class Controller:
         config, trust = self.ground.config, self.ground.trust
         await self.revocations.load(self.ground.store)
         names = (*_names(config.listen), *_names(config.listen_agents), *config.names)
-        chain, key = await asyncio.to_thread(trust.listener_certificate, sorted(set(names)))
+        chain, key = await asyncio.to_thread(trust.listener_certificate, sorted(set(names)), kept=config.state / "tls" if config.shared else None
+        )
         agents = await listen_for_agents(
             config.listen_agents,
             chain_pem=chain,

@@ -37,6 +37,7 @@ _COMMANDS = {
     "task": ("task", "What is running and what it says."),
     "schedule": ("schedule", "Tasks that are made at certain times."),
     "worker": ("worker", "Machines that run tasks."),
+    "storage": ("storage", "What content takes room."),
     "user": ("user", "People with access."),
     "token": ("user", "Your tokens."),
     "message": ("message", "What happened while you were away."),

@@ -41,15 +41,22 @@ class DiskBlobStore:
     Args:
         root: The folder.
         ids: Names for temporaries.
+        owner: Which controller this is: its temporaries are its own, also on a folder that several share.
         reserve_bytes: What must stay free on the disk.
         free: How much is free.
     """
 
     def __init__(
-        self, root: Path, *, ids: Ids, reserve_bytes: int = RESERVE_BYTES, free: FreeBytes = free_bytes
+        self,
+        root: Path,
+        *,
+        ids: Ids,
+        owner: str = "one",
+        reserve_bytes: int = RESERVE_BYTES,
+        free: FreeBytes = free_bytes,
     ) -> None:
         self._content = root / "sha256"
-        self._temporaries = root / "tmp"
+        self._temporaries = root / "tmp" / owner
         self._writes = root / "writes"
         self._ids = ids
         self._reserve_bytes = reserve_bytes
