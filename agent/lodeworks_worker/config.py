@@ -35,6 +35,8 @@ from lodeworks_worker.executors import Program
 PREFIX = "LODE_WORKER_"
 _DRIVERS = ("process", "docker", "fake")
 _DEFAULT_CACHE_BYTES = 20_000_000_000
+_DEFAULT_CHECKPOINT_S = 30
+_DEFAULT_GPU_FREE_BYTES = 512 << 20
 _LEAST_RUNS = 2
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "USER")
 _KEYS = frozenset(
@@ -47,6 +49,8 @@ _KEYS = frozenset(
         "environments",
         "executors",
         "fake_gpus",
+        "checkpoint_s",
+        "gpu_free_below_bytes",
         "docker_host",
         "docker_user",
         "log_level",
@@ -66,6 +70,10 @@ class Config:
     environments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     executors: Mapping[str, Program] = field(default_factory=dict)
     fake_gpus: tuple[Gpu, ...] = ()
+    checkpoint_s: int = _DEFAULT_CHECKPOINT_S
+    """How often it is looked for a new checkpoint of a run, to be sent to the controller."""
+    gpu_free_below_bytes: int = _DEFAULT_GPU_FREE_BYTES
+    """A GPU with more memory in use than this is not really free."""
     docker_host: str | None = None
     docker_user: str | None = None
     log_level: str = "INFO"
@@ -122,6 +130,8 @@ def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str
         environments=environments,
         executors={name: _program(name, told) for name, told in _table(values, "executors").items()},
         fake_gpus=tuple(_gpu(one) for one in values.get("fake_gpus", ())),
+        checkpoint_s=_whole(values, "checkpoint_s", _DEFAULT_CHECKPOINT_S),
+        gpu_free_below_bytes=_whole(values, "gpu_free_below_bytes", _DEFAULT_GPU_FREE_BYTES),
         docker_host=values.get("docker_host"),
         docker_user=values.get("docker_user"),
         log_level=str(values.get("log_level", "INFO")).upper(),
@@ -168,4 +178,9 @@ def _program(name: str, told: Any) -> Program:
 def _gpu(told: Any) -> Gpu:
     if not isinstance(told, Mapping) or "uuid" not in told:
         raise ConfigError("fake_gpus needs a uuid each")
-    return Gpu(str(told["uuid"]), str(told.get("model", "fake")), int(told.get("memory_bytes", 0)))
+    return Gpu(
+        str(told["uuid"]),
+        str(told.get("model", "fake")),
+        int(told.get("memory_bytes", 0)),
+        int(told.get("used_bytes", 0)),
+    )

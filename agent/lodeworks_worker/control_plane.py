@@ -17,6 +17,8 @@ class Gpu:
     uuid: str
     model: str = ""
     memory_bytes: int = 0
+    used_bytes: int = 0
+    """Of a fake one: what other programs are said to use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,19 @@ class ControlPlane(Protocol):
         ...
 
     async def poll(
-        self, session: str, *, max_leases: int, wait_s: float, have_directive_seq: int, free_gpus: Sequence[str]
+        self,
+        session: str,
+        *,
+        max_leases: int,
+        wait_s: float,
+        have_directive_seq: int,
+        free_gpus: Sequence[str],
+        used_gpus: Sequence[str] = (),
     ) -> Polled:
-        """Waits for grants and directives; the controller ends the call."""
+        """Waits for grants and directives; the controller ends the call.
+
+        `used_gpus` are those of the free ones whose memory other programs use.
+        """
         ...
 
     async def report(
@@ -187,6 +199,10 @@ class ControlPlane(Protocol):
 
     async def append_metrics(self, scope: Scope, *, offset: int, points: Sequence[MetricPoint]) -> int:
         """Appends points and returns how many of this run the controller has."""
+        ...
+
+    async def save_checkpoint(self, scope: Scope, *, digest: str, size_bytes: int) -> None:
+        """Names the newest checkpoint of a run, sent before; the next attempt gets it."""
         ...
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lodeworks_worker.cache import Cache
+from lodeworks_worker.checkpoint_keeper import CheckpointKeeper
 from lodeworks_worker.control_plane import BlobTransfer, ControlPlane, LeaseReport, RunState, Scope
 from lodeworks_worker.drivers.base import Driver, RunHandle
 from lodeworks_worker.errors import (
@@ -71,6 +72,7 @@ class Kit:
     clock: Callable[[], float]
     ids: Callable[[], str]
     log: logging.Logger
+    checkpoint_s: float = 30.0
 
 
 class HeldRun:
@@ -220,14 +222,23 @@ class HeldRun:
             end=self.end,
             journal=self._save,
         )
-        stopper = asyncio.ensure_future(self._stop_when_ordered())
+        keeper = CheckpointKeeper(
+            folder=self._folder,
+            scope=self._scope,
+            control=self._kit.control,
+            transfer=self._kit.transfer,
+            every_s=self._kit.checkpoint_s,
+            say=self._say,
+            log=self._kit.log,
+        )
+        beside = [asyncio.ensure_future(self._stop_when_ordered()), asyncio.ensure_future(keeper.keep())]
         try:
             ended = await self._follower.follow()
         except RunLostError as error:
             self._say(str(error))
             ended = None
         finally:
-            await put_down(stopper)
+            await put_down(*beside)
         if ended is not None:
             self._say(f"ended with code {ended.code}, signal {ended.signal}")
         await self._save(phase=RunPhase.EXITED, exit=ended, ended_at=self._kit.clock())

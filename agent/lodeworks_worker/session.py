@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from lodeworks_worker.control_plane import (
@@ -20,6 +20,7 @@ from lodeworks_worker.errors import SessionLostError, SupersededError, Unreachab
 from lodeworks_worker.runs import Runs
 
 _T = TypeVar("_T")
+_USED_WAIT_S = 5.0
 _FULL_WAIT_S = 1.0
 # A session lost this often in so short a time is no restart of the controller: two processes share one key.
 _RIVAL_LOSSES = 5
@@ -66,6 +67,7 @@ class Conversation:
         session: OpenSession,
         nudge: asyncio.Event,
         health: Callable[[], Health],
+        used_gpus: Callable[[Sequence[str]], Awaitable[Sequence[str]]] | None = None,
         chance: Callable[[], float],
         log: logging.Logger,
     ) -> None:
@@ -76,6 +78,7 @@ class Conversation:
         self._session = session
         self._nudge = nudge
         self._health = health
+        self._used_gpus = used_gpus
         self._chance = chance
         self._log = log
         self._draining = False
@@ -130,7 +133,10 @@ class Conversation:
             slots = 0 if self._draining else self._runs.free_slots()
             # A full worker asks again soon: a slot that frees must not wait for a poll that said there was none.
             wait_s = opened.poll_wait_s if slots else min(_FULL_WAIT_S, opened.poll_wait_s)
-            asked = self._polling(opened, slots=slots, wait_s=wait_s, acted=acted)
+            used = await self._used_gpus(self._runs.free_gpus()) if self._used_gpus is not None and slots else ()
+            if used:
+                wait_s = min(_USED_WAIT_S, wait_s)  # who uses them now may be gone soon
+            asked = self._polling(opened, slots=slots, wait_s=wait_s, acted=acted, used=used)
             polled = await self._persistently(asked)
             for directive in sorted(polled.directives, key=lambda one: one.seq):
                 await self._act(directive)
@@ -141,13 +147,16 @@ class Conversation:
             if polled.grants:
                 self._nudge.set()
 
-    def _polling(self, opened: Session, *, slots: int, wait_s: float, acted: int) -> Callable[[], Awaitable[Polled]]:
+    def _polling(
+        self, opened: Session, *, slots: int, wait_s: float, acted: int, used: Sequence[str]
+    ) -> Callable[[], Awaitable[Polled]]:
         return lambda: self._control.poll(
             opened.id,
             max_leases=slots,
             wait_s=wait_s,
             have_directive_seq=acted,
             free_gpus=self._runs.free_gpus(),
+            used_gpus=used,
         )
 
     async def _act(self, directive: Directive) -> None:

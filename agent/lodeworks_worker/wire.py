@@ -151,7 +151,14 @@ class GrpcControlPlane:
         )
 
     async def poll(
-        self, session: str, *, max_leases: int, wait_s: float, have_directive_seq: int, free_gpus: Sequence[str]
+        self,
+        session: str,
+        *,
+        max_leases: int,
+        wait_s: float,
+        have_directive_seq: int,
+        free_gpus: Sequence[str],
+        used_gpus: Sequence[str] = (),
     ) -> Polled:
         """Waits for grants and directives."""
         request = worker_pb2.PollRequest(
@@ -160,6 +167,7 @@ class GrpcControlPlane:
             wait=_duration(wait_s),
             have_directive_seq=have_directive_seq,
             free_gpu_uuids=free_gpus,
+            used_gpu_uuids=used_gpus,
         )
         told = await answered(self._worker.Poll(request, timeout=wait_s * 1.2 + _POLL_MARGIN_S))
         return Polled(
@@ -234,6 +242,13 @@ class GrpcControlPlane:
             ],
         )
         return int((await answered(self._log.AppendMetrics(request, timeout=_CALL_TIMEOUT_S))).committed)
+
+    async def save_checkpoint(self, scope: Scope, *, digest: str, size_bytes: int) -> None:
+        """Names the newest checkpoint of a run."""
+        request = worker_pb2.SaveCheckpointRequest(
+            task_id=scope.task_id, lease_epoch=scope.lease_epoch, digest=digest, size_bytes=size_bytes
+        )
+        await answered(self._worker.SaveCheckpoint(request, timeout=_CALL_TIMEOUT_S))
 
 
 def _capabilities(fingerprint: Fingerprint) -> worker_pb2.Capabilities:

@@ -31,6 +31,7 @@ from lodeworks_worker.drivers.process import ProcessDriver
 from lodeworks_worker.enrolment import Identity
 from lodeworks_worker.errors import EnrolmentError, RunningAlreadyError
 from lodeworks_worker.executors import Executors
+from lodeworks_worker.gpu_use import GpuUse, measured
 from lodeworks_worker.held_run import Kit
 from lodeworks_worker.journal import Journal
 from lodeworks_worker.putting_down import put_down
@@ -186,6 +187,7 @@ class Worker:
             clock=self._clock,
             ids=self._ids,
             log=self._log,
+            checkpoint_s=config.checkpoint_s,
         )
         runs = Runs(kit, max_runs=config.max_runs, gpus=[gpu.uuid for gpu in taken.gpus])
         conversation = Conversation(
@@ -196,6 +198,7 @@ class Worker:
             session=opened,
             nudge=nudge,
             health=lambda: fingerprint.health(config.state),
+            used_gpus=self._gpu_use(taken).used if taken.gpus else None,
             chance=self._chance,
             log=self._log,
         )
@@ -205,6 +208,11 @@ class Worker:
         finally:
             await runs.close()
             await journal.close()
+
+    def _gpu_use(self, taken: Fingerprint) -> GpuUse:
+        fake = {gpu.uuid for gpu in self._config.fake_gpus}
+        measure = measured(self._config.fake_gpus, real=any(gpu.uuid not in fake for gpu in taken.gpus))
+        return GpuUse(measure, free_below_bytes=self._config.gpu_free_below_bytes, now_s=time.monotonic)
 
 
 async def work(config: Config, *, log: logging.Logger) -> None:

@@ -36,6 +36,7 @@ class MadeController:
     listed: set[tuple[str, int]] = field(default_factory=set)
     reports: list[LeaseReport] = field(default_factory=list)
     registered: list[tuple[str, tuple[Held, ...]]] = field(default_factory=list)
+    checkpoints: list[tuple[Scope, str, int]] = field(default_factory=list)
     fingerprint: Fingerprint | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     kill: frozenset[str] = frozenset()
@@ -73,7 +74,14 @@ class MadeController:
             raise SessionLostError("register again")
 
     async def poll(
-        self, session: str, *, max_leases: int, wait_s: float, have_directive_seq: int, free_gpus: Sequence[str]
+        self,
+        session: str,
+        *,
+        max_leases: int,
+        wait_s: float,
+        have_directive_seq: int,
+        free_gpus: Sequence[str],
+        used_gpus: Sequence[str] = (),
     ) -> Polled:
         self._check(session)
         await asyncio.sleep(0.005)
@@ -114,6 +122,10 @@ class MadeController:
             raise LogGapError(committed=len(log))
         log.extend(data[len(log) - offset :])
         return len(log)
+
+    async def save_checkpoint(self, scope: Scope, *, digest: str, size_bytes: int) -> None:
+        self._leased(scope.task_id, scope.lease_epoch)
+        self.checkpoints.append((scope, digest, size_bytes))
 
     async def append_metrics(self, scope: Scope, *, offset: int, points: Sequence[MetricPoint]) -> int:
         self._leased(scope.task_id, scope.lease_epoch)

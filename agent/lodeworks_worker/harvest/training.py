@@ -1,7 +1,6 @@
 """What a training leaves: stages, attachments, TensorBoard files, a checkpoint."""
 
 import dataclasses
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from lodeworks_formats.manifest import canonical_json
 from lodeworks_formats.ymir_results import StageResult, TrainingResult, parse_training_result
 
 from lodeworks_worker.errors import OutputError
+from lodeworks_worker.harvest.checkpoint import pack_checkpoint
 from lodeworks_worker.harvest.found import Found, regular_files
 
 _RESULT = "models/result.yaml"
@@ -28,9 +28,8 @@ def training_outputs(out: Path, *, scratch: Path, complete: bool) -> list[Found]
         OutputError: result.yaml or a file that it names cannot be used.
     """
     found = [Found(f"tensorboard/{path.relative_to(out / 'tensorboard')}", path) for path in _events(out)]
-    checkpoint = _checkpoint(out / "lode" / "checkpoint", scratch)
-    if checkpoint is not None:
-        found.append(Found("checkpoint", checkpoint))
+    if pack_checkpoint(out / "lode" / "checkpoint", scratch / "checkpoint.tar"):
+        found.append(Found("checkpoint", scratch / "checkpoint.tar"))
     result = _result(out, complete=complete)
     if result is None:
         return found
@@ -88,18 +87,3 @@ def _attachments(out: Path, result: TrainingResult) -> Iterator[Found]:
 
 def _events(out: Path) -> list[Path]:
     return regular_files(out / "tensorboard")
-
-
-def _checkpoint(folder: Path, scratch: Path) -> Path | None:
-    """Packs a complete checkpoint; DONE is renamed in last, so its presence says that the others are whole."""
-    if not (folder / "DONE").is_file():
-        return None
-    target = scratch / "checkpoint.tar"
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and not path.is_symlink():
-                entry = tarfile.TarInfo(path.name)
-                entry.size = path.stat().st_size
-                with path.open("rb") as file:
-                    tar.addfile(entry, file)
-    return target
