@@ -267,6 +267,10 @@ class CurationService:
             return ()
         return covering(known, low=min(ref.first_id for ref in spans), high=max(ref.last_id for ref in spans))
 
+    async def manifest(self, version: DatasetVersion) -> VersionManifest:
+        """Returns what a READY version consists of."""
+        return await self._making.manifest(version)
+
     async def _left_out(self, made: DatasetVersion) -> int:
         async with self._store.snapshot() as tx:
             parents = await tx.datasets.by_ids(made.making.parents)

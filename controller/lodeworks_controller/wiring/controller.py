@@ -46,6 +46,8 @@ from lodeworks_controller.wiring.version import program_version
 
 _log = logging.getLogger(__name__)
 
+_REVOCATIONS_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -64,6 +66,9 @@ class Controller:
         store, trust = ground.store, ground.trust
         self.engine = Engine(ground, chance=chance)
         self.revocations = Revocations()
+        if ground.config.database_url:
+            # What another controller revoked.
+            self.engine.also(_REVOCATIONS_S, "revocations", lambda: self.revocations.load(store))
         self.identity = IdentityService(store, ids=ground.ids, secrets=trust.bearer_secrets)
         self.gate = Gate(self.identity, revocations=self.revocations)
         self.enrolment = EnrolmentService(
@@ -169,8 +174,8 @@ class Controller:
         config, trust = self.ground.config, self.ground.trust
         await self.revocations.load(self.ground.store)
         names = (*_names(config.listen), *_names(config.listen_agents), *config.names)
-        chain, key = await asyncio.to_thread(trust.listener_certificate, sorted(set(names)), kept=config.state / "tls" if config.shared else None
-        )
+        kept = config.state / "tls" if config.shared else None
+        chain, key = await asyncio.to_thread(trust.listener_certificate, sorted(set(names)), kept=kept)
         agents = await listen_for_agents(
             config.listen_agents,
             chain_pem=chain,
@@ -196,6 +201,7 @@ class Controller:
                 self.engine.running(),
                 self.operations.running(),
                 self.storage.running(),
+                self.datasets.running(self.engine.roles),
                 metrics_page(config.listen_metrics, measure),
             ):
                 yield Served(people.port, agents.port, trust.authority.fingerprint)

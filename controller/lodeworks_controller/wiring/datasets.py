@@ -1,12 +1,16 @@
 """The part of the controller that keeps projects, classes and datasets, put together by hand."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lodeworks.api.dataset.v1 import curation_pb2_grpc, dataset_pb2_grpc
 from lodeworks.api.object_class.v1 import object_class_pb2_grpc
 from lodeworks.api.project.v1 import project_pb2_grpc
 
+from lodeworks_controller.background.releaser import start_releaser
+from lodeworks_controller.background.roles import Roles
+from lodeworks_controller.background.ticks import Ticks
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.service.curation import CurationService
@@ -90,6 +94,17 @@ class DatasetPart:
             ExportKind(self.views, self._blobs),
             *self._measuring_kinds,
         )
+
+    @asynccontextmanager
+    async def running(self, roles: Roles, *, clockwork: Callable[[], Ticks] = Ticks) -> AsyncIterator[None]:
+        """Runs the background role."""
+        ticks = clockwork()
+        start_releaser(self.release, role=roles.role("releaser"), ticks=ticks)
+        ticks.start()
+        try:
+            yield
+        finally:
+            ticks.stop()
 
     def for_people(self, *, mining: MiningService, gate: Gate) -> Sequence[Register]:
         """Returns what people may call."""
