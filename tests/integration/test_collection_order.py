@@ -79,10 +79,12 @@ class Turns:
                 return
             await asyncio.sleep(0)
 
-    async def go(self, number: int) -> None:
+    async def go(self, who: int | str) -> None:
+        """Lets one take its step: by place, or the first of a name, if there is one."""
         await self.settle()
-        if self.waiting:
-            _, future = self.waiting.pop(number % len(self.waiting))
+        places = [place for place, (name, _) in enumerate(self.waiting) if isinstance(who, int) or name == who]
+        if places:
+            _, future = self.waiting.pop(places[who % len(places)] if isinstance(who, int) else places[0])
             future.set_result(None)
             await self.settle()
 
@@ -260,20 +262,18 @@ KEEPS_GARBAGE = [
 """One blob that nothing refers to, marked, its grace over."""
 
 
-def every_meeting(collectors: int = 1) -> Iterator[list[Any]]:
+def every_meeting() -> Iterator[list[Any]]:
     """Every way in which the steps of an upload fall among those of a pass."""
-    for before in range(14):
-        for between in range(0, 14, 3):
-            pass_ = [("collect", "", 0)] * collectors
-            upload = [("upload", "project:b", 0)]
+    for before in range(12):
+        for between in (0, 4, 8, 12):
             for many in (1, 2, 3, 4):
                 yield [
                     *KEEPS_GARBAGE,
-                    *pass_,
-                    *[("go", "", 0)] * before,
-                    *upload,
-                    *[("go", "", -1)] * many,
-                    *[("go", "", 0)] * between,
+                    ("collect", "", 0),
+                    *[("go", "", "collect")] * before,
+                    ("upload", "project:b", 0),
+                    *[("go", "", "upload")] * many,
+                    *[("go", "", "collect")] * between,
                 ]
 
 
