@@ -127,15 +127,20 @@ class Revocations:
 
     def __init__(self) -> None:
         self._revoked = frozenset[AgentIdentity]()
+        self._added = 0
 
     async def load(self, store: Store) -> None:
         """Reads them anew."""
+        added = self._added
         async with store.snapshot() as tx:
-            self._revoked = await tx.agents.revoked()
+            revoked = await tx.agents.revoked()
+        if added == self._added:  # else what was read may be older than what was added
+            self._revoked = revoked
 
     def add(self, identity: AgentIdentity) -> None:
         """Adds one; called when its revocation is durable."""
         self._revoked |= {identity}
+        self._added += 1
 
     def require_good(self, identity: AgentIdentity) -> None:
         """Refuses an agent whose certificates were ended."""

@@ -1,13 +1,14 @@
-"""Who waits for what, within this process: a hint that saves a poll, never the truth."""
+"""Who waits for what: a hint that saves a poll, never the truth. Other controllers may be told, and tell."""
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Generic, TypeVar
 
-from lodeworks_controller.domain.task.lane import Offer, Wants
+from lodeworks_controller.domain.task.lane import Lane, Offer, Wants, read_lane
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.task import Task
 
@@ -15,15 +16,27 @@ T = TypeVar("T")
 
 _MOST_HANDED: Final = 4_096
 
+_WORKER: Final = "w"
+_TASK: Final = "t"
+_READY: Final = "r"
+
 
 class Signal:
     """A flag that one waiter takes down and many may raise."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.abroad: Callable[[], None] | None = None
+        """Tells the other controllers, where there are some."""
 
     def set(self) -> None:
         """Raises the flag."""
+        self._event.set()
+        if self.abroad is not None:
+            self.abroad()
+
+    def raise_here(self) -> None:
+        """Raises the flag for this controller alone."""
         self._event.set()
 
     def clear(self) -> None:
@@ -42,7 +55,7 @@ class Signal:
         return self._event.is_set()
 
 
-class HandOver(Generic[T], Signal):
+class HandOver(Signal, Generic[T]):
     """A signal that brings what is to be worked on, as far as there is room for it; the rest is found by looking."""
 
     def __init__(self) -> None:
@@ -63,7 +76,7 @@ class HandOver(Generic[T], Signal):
         """Returns the first that were left, at most so many; the flag stays up while there are more."""
         taken = [self._given.popleft() for _ in range(min(most, len(self._given)))]
         if self._given:
-            self.set()
+            self.raise_here()
         return taken
 
 
@@ -98,7 +111,35 @@ class Wakes:
         self.cron = Signal()
         self._bells: dict[str, list[Bell]] = {}
         self._watchers: dict[str, set[Signal]] = {}
+        self.abroad: Callable[[str], None] | None = None
+        """Tells the other controllers, where there are some, in a word that `hear` understands."""
         self.closing = False
+
+    def among_others(self, tell: Callable[[str], None]) -> None:
+        """Lets the other controllers know of each wake that may concern them."""
+        self.abroad = tell
+        for name, signal in self._roles().items():
+            signal.abroad = partial(tell, name)
+
+    def hear(self, word: str) -> None:
+        """Does here what another controller told; a word that is not understood is of a newer one."""
+        kind, _, rest = word.partition(" ")
+        if (signal := self._roles().get(word)) is not None:
+            signal.raise_here()
+        elif kind == _WORKER:
+            self._ring(rest)
+        elif kind == _TASK:
+            self._task_changed(rest)
+        elif kind == _READY:
+            self._ring_for(read_lane(rest).wants)
+
+    def _roles(self) -> dict[str, Signal]:
+        names = ("placer", "finisher", "outbox", "webhooks", "cron")
+        return {name: getattr(self, name) for name in names}
+
+    def _tell(self, word: str) -> None:
+        if self.abroad is not None:
+            self.abroad(word)
 
     @contextmanager
     def polling(self, worker_id: str, *, offer: Offer, room: int) -> Iterator[Bell]:
@@ -115,6 +156,10 @@ class Wakes:
 
     def ring(self, worker_id: str) -> None:
         """Wakes the worker's open polls: there is a directive or a changed grant for it."""
+        self._ring(worker_id)
+        self._tell(f"{_WORKER} {worker_id}")
+
+    def _ring(self, worker_id: str) -> None:
         for bell in self._bells.get(worker_id, ()):
             bell.signal.set()
 
@@ -123,6 +168,10 @@ class Wakes:
 
         If that worker cannot after all, the others look by themselves within a second.
         """
+        if not self._ring_for(wants) and self.abroad is not None:
+            self._tell(f"{_READY} {Lane('', '', wants)}")
+
+    def _ring_for(self, wants: Wants) -> bool:
         for worker_id, bells in self._bells.items():
             for bell in bells:
                 if bell.rung < bell.room and wants.suits(bell.offer):
@@ -130,12 +179,13 @@ class Wakes:
                     bell.signal.set()
                     # The next task goes to the next worker first.
                     self._bells[worker_id] = self._bells.pop(worker_id)
-                    return
+                    return True
+        return False
 
     def ring_all(self) -> None:
         """Wakes every open poll."""
         for worker_id in self._bells:
-            self.ring(worker_id)
+            self._ring(worker_id)
 
     @contextmanager
     def watching(self, task_id: str) -> Iterator[Signal]:
@@ -152,6 +202,10 @@ class Wakes:
 
     def task_changed(self, task_id: str) -> None:
         """Wakes those who watch the task."""
+        self._task_changed(task_id)
+        self._tell(f"{_TASK} {task_id}")
+
+    def _task_changed(self, task_id: str) -> None:
         for signal in self._watchers.get(task_id, ()):
             signal.set()
 
@@ -160,6 +214,6 @@ class Wakes:
         self.closing = True
         self.ring_all()
         for task_id in self._watchers:
-            self.task_changed(task_id)
-        for signal in (self.placer, self.finisher, self.outbox, self.webhooks, self.cron):
-            signal.set()
+            self._task_changed(task_id)
+        for signal in self._roles().values():
+            signal.raise_here()

@@ -44,9 +44,14 @@ class Trust:
     folder: Path
     clock: Clock
 
-    def listener_certificate(self, names: Sequence[str]) -> tuple[bytes, bytes]:
-        """Returns chain and key (PEM) for both listeners, reachable under these names. Blocks."""
-        return server_certificate(self.folder / "ca", authority=self.authority, names=names, clock=self.clock)
+    def listener_certificate(self, names: Sequence[str], *, kept: Path | None = None) -> tuple[bytes, bytes]:
+        """Returns chain and key (PEM) for both listeners, reachable under these names. Blocks.
+
+        Args:
+            names: Host names and addresses.
+            kept: Where this controller keeps its own, when the folder of the trust is not its own alone.
+        """
+        return server_certificate(kept or self.folder / "ca", authority=self.authority, names=names, clock=self.clock)
 
 
 def create_trust(folder: Path, *, clock: Clock) -> Trust:

@@ -10,7 +10,7 @@ from lodeworks_controller.background.outbox import start_outbox
 from lodeworks_controller.background.placer import start_placer
 from lodeworks_controller.background.reaper import start_reaper
 from lodeworks_controller.background.roles import LeasedRoles, Roles, SoleRoles, while_held
-from lodeworks_controller.background.ticks import Ticks
+from lodeworks_controller.background.ticks import Tick, Ticks
 from lodeworks_controller.domain.task.retry import Backoff
 from lodeworks_controller.service.attempt_end import AttemptEnd
 from lodeworks_controller.service.checkpoint_service import CheckpointService
@@ -47,6 +47,7 @@ class Engine:
         store, wakes, terms = ground.store, ground.wakes, ground.terms
         self._ground = ground
         self._clockwork = clockwork
+        self._also: list[tuple[float, str, Tick]] = []
         self.roles: Roles = SoleRoles(store)
         if ground.config.database_url:
             self.roles = LeasedRoles(store, holder=ground.ids(), holder_name=ground.config.controller_name)
@@ -78,12 +79,32 @@ class Engine:
         if await self._ground.trust.repository.refresh():
             _log.info("the release repository was signed anew")
 
+    def also(self, seconds: float, name: str, tick: Tick) -> None:
+        """Adds what is to be done every so often by each controller."""
+        self._also.append((seconds, name, tick))
+
+    @asynccontextmanager
+    async def _among_others(self) -> AsyncIterator[None]:
+        """Hears the other controllers of the installation, where there may be some."""
+        ground = self._ground
+        if not ground.config.database_url:
+            yield
+            return
+        from lodeworks_controller.storage.database.postgres_wakes import PostgresWakes  # noqa: PLC0415 (brings a driver)
+
+        others = PostgresWakes(ground.config.database_url, origin=ground.ids(), hear=ground.wakes.hear)
+        ground.wakes.among_others(others.tell)
+        async with others.listening():
+            yield
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs the background roles."""
         ground = self._ground
         store, wakes, roles = ground.store, ground.wakes, self.roles
         ticks = self._clockwork()
+        for seconds, name, tick in self._also:
+            ticks.every(seconds, name, tick)
         await roles.start(ticks)
         planning = Planning(
             roles.store("placer"),
@@ -114,7 +135,8 @@ class Engine:
             signal.set()  # what waited while the controller was away
         ticks.start()
         try:
-            yield
+            async with self._among_others():
+                yield
         finally:
             ticks.stop()
             await asyncio.gather(*(rouser.stop() for rouser in rousers))
