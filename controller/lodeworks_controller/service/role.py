@@ -9,7 +9,7 @@ from typing import Protocol
 from lodeworks_controller.errors import ConflictError
 from lodeworks_controller.service.store import Store, Transaction
 
-ROLES = ("placer", "reaper", "finisher", "cron", "outbox", "collector", "signer")
+ROLES = ("placer", "reaper", "finisher", "cron", "outbox", "collector", "releaser", "signer")
 """What is done by one controller for all."""
 
 

@@ -90,7 +90,7 @@ class Controller:
             ids=ground.ids,
         )
         self.models = ModelPart(self._model_ground())
-        self.storage = StoragePart(ground)
+        self.storage = StoragePart(ground, roles=self.engine.roles)
         self.operations = OperationsPart(
             ground, methods=methods_of(self.datasets, self.models), roles=self.engine.roles
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from lodeworks.api.storage.v1 import storage_pb2_grpc
 
 from lodeworks_controller.background.collector import start_collector
+from lodeworks_controller.background.roles import Roles
 from lodeworks_controller.background.ticks import Ticks
 from lodeworks_controller.service.collection import Collection
 from lodeworks_controller.service.storage import StorageService
@@ -24,7 +25,8 @@ BACKUP_LOCK = "backup.lock"
 class StoragePart:
     """Collection of content, and what people may ask about it."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, *, roles: Roles) -> None:
+        self._role = roles.role("collector")
         lock = ground.config.state / BACKUP_LOCK
         self.collection = Collection(ground.store, ground.kept, paused=lambda: is_locked(lock))
         self.storage = StorageService(ground.store, self.collection)
@@ -38,7 +40,7 @@ class StoragePart:
     async def running(self, *, clockwork: Callable[[], Ticks] = Ticks) -> AsyncIterator[None]:
         """Runs the background role."""
         ticks = clockwork()
-        start_collector(self.collection, ticks=ticks)
+        start_collector(self.collection, role=self._role, ticks=ticks)
         ticks.start()
         try:
             yield
