@@ -26,6 +26,7 @@ class CocoImage:
     height: int = 0
     boxes: list[Box] = field(default_factory=list)
     problems: list[BoxProblem] = field(default_factory=list)
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def _images(raw: Any) -> tuple[dict[Any, CocoImage | None], list[tuple[str, str]
             images[item["id"]] = None
         else:
             taken.add(name)
-            images[item["id"]] = CocoImage(name, int(item.get("width") or 0), int(item.get("height") or 0))
+            width, height = int(item.get("width") or 0), int(item.get("height") or 0)
+            images[item["id"]] = CocoImage(name, width, height, tags=tuple(map(str, item.get("tags") or ())))
     return images, doubles
 
 
@@ -213,7 +215,8 @@ def write_coco(
     with tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
         for image_id, picture in enumerate(pictures):
             head = {"id": image_id, "file_name": named(picture), "width": picture.width, "height": picture.height}
-            stream.write(("," if image_id else "") + _dumps(head))
+            tagged = {"tags": list(picture.tags)} if form == USER and picture.tags else {}
+            stream.write(("," if image_id else "") + _dumps(head | tagged))
             for box in chosen(picture) or ():
                 category = ids.get(box.class_name.casefold())
                 if category is None:

@@ -45,7 +45,7 @@ def parse_yolo_dataset(text: str, *, file: str = "data.yaml", class_names: Seque
         if {*names} != {*range(len(names))}:
             raise FormatError("BAD_YOLO", "the keys of 'names' do not count from 0", file)
         names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names:
+    if not isinstance(names, list):
         raise FormatError("YOLO_WITHOUT_NAMES", "the key 'names' with the classes is missing", file)
     names = _checked_names([str(name).strip() for name in names], file=file)
     return YoloDataset(names, _splits(raw), str(raw.get("path") or ""))
@@ -62,7 +62,7 @@ def _splits(raw: Mapping[Any, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _checked_names(names: Sequence[str], *, file: str) -> tuple[str, ...]:
-    if not names or not all(0 < len(name) <= MAX_CLASS_NAME and name.isprintable() for name in names):
+    if not all(0 < len(name) <= MAX_CLASS_NAME and name.isprintable() for name in names):
         message = f"a class name is empty, longer than {MAX_CLASS_NAME} or holds characters that cannot be printed"
         raise FormatError("BAD_YOLO", message, file)
     return tuple(names)

@@ -7,8 +7,11 @@ from lodeworks_formats.archive_names import safe_name
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.pictures import Picture
 
-from lodeworks_builtin.ingesting.layout import KNOWN_FOLDERS
+from lodeworks_builtin.ingesting.layout import KNOWN_FOLDERS, SPLIT_FOLDERS
+from lodeworks_builtin.ingesting.meta import NO_SPLIT
+from lodeworks_builtin.ingesting.yolo_reader import UNSPLIT
 
+_MEANING = frozenset((*KNOWN_FOLDERS, *SPLIT_FOLDERS, "labels", "__macosx", NO_SPLIT, UNSPLIT))
 _SUFFIXES = {
     "jpg": (".jpg", ".jpeg"),
     "png": (".png",),
@@ -42,6 +45,6 @@ def _readable(name: PurePosixPath, otherwise: PurePosixPath) -> PurePosixPath:
     """Returns a name that our own import reads back as it is: no folder in it means anything to an import."""
     if name.name.startswith("."):
         return otherwise
-    if any(part.lower() in KNOWN_FOLDERS for part in name.parts[:-1]):
+    if any(part.lower() in _MEANING for part in name.parts[:-1]):
         return PurePosixPath("_".join(name.parts))
     return name

@@ -10,6 +10,7 @@ from lodeworks_formats.picture_header import PictureHeader
 
 from lodeworks_builtin.ingesting.labels import Labels, labels_in_frame, without_scores
 from lodeworks_builtin.ingesting.layout import SPLIT_FOLDERS, Candidate, layout_of, split_of_folders
+from lodeworks_builtin.ingesting.meta import NO_SPLIT
 from lodeworks_builtin.ingesting.recognition import leaf
 from lodeworks_builtin.ingesting.report import ACCEPTED, ANNOTATIONS, NOTED, PICTURES, IngestReport
 from lodeworks_builtin.ingesting.source import Entry, Source
@@ -56,7 +57,7 @@ class CocoReader:
                 report.reject(ANNOTATIONS, entry.name, reason=error.reason, message=error.message, line=error.line)
                 continue
             self._take(found, entry, report)
-        if not self._images:
+        if not described or (broken is not None and not self._images):
             why = f" ({broken.message})" if broken is not None else ""
             message = f"none of its JSON files is COCO{why}; mend them, or take the pictures alone with --format voc"
             raise FormatError("BAD_COCO", message, self.shared_name, None if broken is None else broken.line)
@@ -68,15 +69,18 @@ class CocoReader:
             return None
         image = found.image
         labels = labels_in_frame(without_scores(image.boxes), header, written=(image.width, image.height))
-        return Labels(labels.boxes, tuple(image.problems) + labels.problems, note=labels.note, file=found.file)
+        problems = tuple(image.problems) + labels.problems
+        return Labels(labels.boxes, problems, image.tags, note=labels.note, file=found.file)
 
     def split(self, candidate: Candidate) -> str | None:
         """Returns the part that the JSON file stands for; of a picture that none lists, that of its folder."""
         found = self._find(candidate)
         if found is not None and found.split is not None:
-            return found.split
-        folder = candidate.name.partition("/")[0]
-        return folder if folder in self._splits and "/" in candidate.name else split_of_folders(candidate.picture.name)
+            return found.split or None
+        folder, below, _ = candidate.name.partition("/")
+        if below and folder in self._splits:
+            return None if folder == NO_SPLIT else folder
+        return split_of_folders(candidate.picture.name)
 
     def name(self, candidate: Candidate) -> str:
         """Returns the path without the folder of the part."""
@@ -95,10 +99,10 @@ class CocoReader:
     def _take(self, found: CocoFile, entry: Entry, report: IngestReport) -> None:
         report.file(ANNOTATIONS, ACCEPTED)
         split = found.split if found.split is not None else _split_of(leaf(entry))
-        if split:
-            self._splits.add(split)
+        if split is not None:
+            self._splits.add(split or NO_SPLIT)
         for name, image in found.images.items():
-            self._images.setdefault(name, []).append(_Listed(image, split or None, entry.name))
+            self._images.setdefault(name, []).append(_Listed(image, split, entry.name))
         report.stray_boxes(entry.name, found.strays)
         for reason, message in found.doubles:
             report.problem(entry.name, reason=reason, message=message, outcome=NOTED)
@@ -110,7 +114,7 @@ class CocoReader:
             if len(listed) == 1:
                 return listed[0]
             folders = {candidate.name.partition("/")[0], split_of_folders(candidate.picture.name)}
-            meant = [one for one in listed if one.split in folders]
+            meant = [one for one in listed if (NO_SPLIT if one.split == "" else one.split) in folders]
             if meant or listed:
                 return (meant or listed)[0]
         return None

@@ -10,7 +10,10 @@ from lodeworks_builtin.ingesting.report import NOTED, IngestReport
 from lodeworks_builtin.ingesting.source import Source
 
 # trainval repeats what train and val say, so the narrower lists win.
-_WIDE = ("trainval", "all", "default")
+NO_SPLIT = "default"
+"""The list of pictures that belong to no part, as other tools call it too."""
+
+_WIDE = ("trainval", "all", NO_SPLIT)
 
 
 def read_splits(source: Source, layout: Layout, report: IngestReport) -> dict[tuple[str, str], str]:
@@ -27,7 +30,7 @@ def read_splits(source: Source, layout: Layout, report: IngestReport) -> dict[tu
             if any(len(line.split()) > 1 for line in lines[:1]):
                 continue
             splits |= {(root, line.strip()): name for line in lines if line.strip()}
-    return splits
+    return {key: name for key, name in splits.items() if name != NO_SPLIT}
 
 
 def read_prediction_model(source: Source, layout: Layout, report: IngestReport) -> dict[str, Any] | None:

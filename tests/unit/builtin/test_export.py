@@ -73,7 +73,7 @@ def picture_lists(draw):
                 size_bytes=len(data),
                 names=(f"{folder}{index}.v{index}.PNG",),
                 tags=tuple(draw(st.lists(words, max_size=2))) if truth is not None else (),
-                split=draw(st.sampled_from([None, "train", "val"])),
+                split=draw(st.sampled_from([None, "train", "val", "test", "night shift"])),
                 boxes=truth,
                 predictions=predictions,
             )
@@ -97,17 +97,66 @@ def _exported(folder, rows, **options):
     return folder / "out.zip"
 
 
-@settings(max_examples=40, deadline=None)
-@given(picture_lists())
-def test_import_of_export_is_the_same(tmp_path_factory, rows):
-    folder = tmp_path_factory.mktemp("export")
-    source = _exported(folder, rows, predictions=True, model_name="m")
+def _back(folder, rows, **options):
+    source = _exported(folder, rows, **options)
     report = ingest(
         source, exchange=folder / "back", blobs=folder / "blobs", options=IngestOptions(), progress=lambda *_: None
     )
-    back = {row.digest: row for row in read_pictures(folder / "back")}
+    told = report.to_json()
+    assert told["files"]["rejected"] == 0
+    assert told["format"] == options.get("format", "voc").removesuffix("devkit")
+    return {row.digest: row for row in read_pictures(folder / "back")}
+
+
+@settings(max_examples=40, deadline=None)
+@given(picture_lists(), st.sampled_from(["voc", "vocdevkit"]))
+def test_voc_of_an_export_is_the_same(tmp_path_factory, rows, form):
+    folder = tmp_path_factory.mktemp("export")
+    back = _back(folder, rows, predictions=True, model_name="m", format=form)
     assert back == {row.digest: row for row in rows}
-    assert report.to_json()["files"]["rejected"] == 0
+    shutil.rmtree(folder)
+
+
+def _spelled(rows):
+    """Returns the rows with classes of one spelling, as a view has them, and without predictions."""
+    spelling = {}
+    for row in rows:
+        for found in row.boxes or ():
+            spelling.setdefault(found.class_name.casefold(), found.class_name)
+    return [
+        replace(
+            row,
+            predictions=None,
+            boxes=None
+            if row.boxes is None
+            else tuple(replace(one, class_name=spelling[one.class_name.casefold()]) for one in row.boxes),
+        )
+        for row in rows
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(picture_lists())
+def test_coco_of_an_export_is_the_same(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("export")
+    rows = _spelled(rows)
+    assert _back(folder, rows, format="coco") == {row.digest: row for row in rows}
+    shutil.rmtree(folder)
+
+
+@settings(max_examples=40, deadline=None)
+@given(picture_lists())
+def test_yolo_of_an_export_has_the_same_boxes(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("export")
+    rows = _spelled(rows)
+    back = _back(folder, rows, format="yolo")
+    for row in rows:
+        got = back[row.digest]
+        assert (got.names, got.split, got.size_bytes) == (row.names, row.split, row.size_bytes)
+        assert (got.boxes is None) == (row.boxes is None)
+        for one, other in zip(got.boxes or (), row.boxes or (), strict=True):
+            assert one.class_name == other.class_name
+            assert (one.x, one.y, one.w, one.h) == pytest.approx((other.x, other.y, other.w, other.h), abs=1e-3)
     shutil.rmtree(folder)
 
 
@@ -142,11 +191,14 @@ def test_names_are_safe_and_each_stem_stands_once(tmp_path):
 
 def test_coco(tmp_path):
     with zipfile.ZipFile(_exported(tmp_path, ROWS, format="coco")) as archive:
-        read = coco.parse_coco(archive.read("annotations/instances.json"))
+        train, val, rest = [
+            coco.parse_coco(archive.read(f"annotations/instances_{split}.json"))
+            for split in ("train", "val", "default")
+        ]
         assert len([name for name in archive.namelist() if name.startswith("images/")]) == 4
-    assert read.class_names == ("cell", "dot")
-    assert sorted(read.images) == sorted(["a.png", "A.jpg.png", ROWS[2].hash_name])
-    assert tuple(read.images["a.png"].boxes) == ROWS[0].boxes
+    assert train.class_names == ("cell", "dot")
+    assert [sorted(read.images) for read in (train, val, rest)] == [["a.png"], ["A.jpg.png", ROWS[2].hash_name], []]
+    assert tuple(train.images["a.png"].boxes) == ROWS[0].boxes
 
 
 def test_yolo(tmp_path):
@@ -155,13 +207,14 @@ def test_yolo(tmp_path):
         labels = archive.read("labels/train/a.txt").decode()
         assert not [name for name in archive.namelist() if name.startswith("images/")]
     assert dataset.class_names == ("cell", "dot")
-    assert sorted(dataset.splits) == ["train", "val"]
+    assert dataset.splits["train"] == ("images/train", "images/unsplit")
+    assert sorted(dataset.splits) == ["train", "unsplit", "val"]
     read, _ = yolo.parse_yolo_labels(labels, class_names=dataset.class_names, width=WIDTH, height=HEIGHT)
     assert [box.class_name for box in read] == ["cell", "dot"]
 
 
 def test_what_cannot_be_exported_is_said(tmp_path):
-    with pytest.raises(FormatError, match="use one of voc, coco, yolo"):
+    with pytest.raises(FormatError, match="use one of voc, vocdevkit, coco, yolo"):
         _exported(tmp_path, ROWS, format="tfrecord")
     write_pictures(tmp_path / "view", [replace(ROWS[0], digest="00" * 32)])
     with pytest.raises(FormatError, match="were not handed"):
@@ -184,7 +237,7 @@ def test_the_view_settles_the_class_order(tmp_path):
         options=ExportOptions(format="coco"),
         progress=lambda *_: None,
     )
-    raw = json.loads(zipfile.ZipFile(tmp_path / "out.zip").read("annotations/instances.json"))
+    raw = json.loads(zipfile.ZipFile(tmp_path / "out.zip").read("annotations/instances_train.json"))
     assert [item["name"] for item in raw["categories"]] == ["dot", "cell", "third"]
 
 
