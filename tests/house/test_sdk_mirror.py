@@ -60,6 +60,7 @@ MIRROR: dict[str, tuple[str, ...]] = {
     "dataset untag": ("Curation.tag",),
     "storage usage": ("Storage.usage",),
     "storage collect": ("Storage.collect",),
+    "model import": ("Models.import_from",),
     "model curves": ("Task.metrics",),
     "model delete": ("Models.delete",),
     "model evaluate": ("ModelVersion.evaluate",),

@@ -94,7 +94,7 @@ class TrainingService:
                 version = await tx.models.version(made)
                 return Submitted(version, version.task_id)
             checked = await self._check(tx, principal, project, wish)
-            model = await self._model(tx, checked.project, wish)
+            model = await numbered_model(tx, checked.project, wish.name, ids=self._ids)
             version = self._version(tx, model, checked, principal)
             task = await self._tasks.submit(tx, _task(version, checked, wish, principal))
             version = replace(version, task_id=task.id)
@@ -137,18 +137,6 @@ class TrainingService:
         )
         return _Checked(found, executor, settings, training, class_names, waits_for, start)
 
-    async def _model(self, tx: Transaction, project: Project, wish: TrainWish) -> Model:
-        """Returns the model that gets the version, made if it is new, with its next number taken."""
-        name = check_name(wish.name or project.name)
-        found = await tx.models.find(project.id, name)
-        if found is None:
-            model = Model(self._ids(), project.id, name, tx.now(), last_number=1)
-            await tx.models.insert(model)
-            return model
-        model = replace(found, last_number=found.last_number + 1)
-        await tx.models.put(model)
-        return model
-
     def _version(self, tx: Transaction, model: Model, checked: _Checked, principal: Principal) -> ModelVersion:
         return ModelVersion(
             id=self._ids(),
@@ -162,6 +150,19 @@ class TrainingService:
             created_by=principal.user_id,
             created_at=tx.now(),
         )
+
+
+async def numbered_model(tx: Transaction, project: Project, name: str, *, ids: Ids) -> Model:
+    """Returns the model that gets a version, made if new, with its next number taken; no name means the project's."""
+    name = check_name(name or project.name)
+    found = await tx.models.find(project.id, name)
+    if found is None:
+        model = Model(ids(), project.id, name, tx.now(), last_number=1)
+        await tx.models.insert(model)
+        return model
+    model = replace(found, last_number=found.last_number + 1)
+    await tx.models.put(model)
+    return model
 
 
 def _task(version: ModelVersion, checked: _Checked, wish: TrainWish, principal: Principal) -> NewTask:

@@ -10,6 +10,7 @@ from lodeworks.api.model.v1 import model_pb2, model_pb2_grpc
 from lodeworks_controller.domain.identity import Principal
 from lodeworks_controller.domain.model import ModelState, ModelVersion, Stage
 from lodeworks_controller.errors import InvalidError
+from lodeworks_controller.service.adoption import AdoptionService, AdoptWish
 from lodeworks_controller.service.measuring import InferWish, MeasuringService
 from lodeworks_controller.service.model import ListedModel, ModelService
 from lodeworks_controller.service.publishing import PublishingService, PublishWish
@@ -29,6 +30,7 @@ class ModelServices:
 
     models: ModelService
     training: TrainingService
+    adoption: AdoptionService
     measuring: MeasuringService
     publishing: PublishingService
 
@@ -39,6 +41,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     def __init__(self, services: ModelServices, *, caller: CallerOf) -> None:
         self._models = services.models
         self._training = services.training
+        self._adoption = services.adoption
         self._measuring = services.measuring
         self._publishing = services.publishing
         self._caller = caller
@@ -65,6 +68,24 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             version=to_version(made.version),
             settings_yaml=made.version.training.settings_yaml,
         )
+
+    async def ImportModel(
+        self, request: model_pb2.ImportModelRequest, context: Context
+    ) -> model_pb2.ImportModelResponse:
+        """Takes in a model that was trained elsewhere."""
+        wish = AdoptWish(
+            digest=request.blob_digest,
+            file_name=request.file_name,
+            name=request.name,
+            decoder=request.decoder,
+            class_names=tuple(request.class_names),
+            settings_yaml=request.settings_yaml,
+            options=to_options(request.task_options),
+        )
+        made = await self._adoption.adopt(
+            await self._caller(context), request.project, wish, request_id=request.request_id
+        )
+        return model_pb2.ImportModelResponse(task_id=made.task_id, version=to_version(made.version))
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         """Lists the models of a project with their newest versions."""

@@ -16,6 +16,7 @@ from lodeworks_controller.adapters.installed_executors import shipped_executors
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.task.lease import LeaseTerms
+from lodeworks_controller.service.adoption import AdoptionService
 from lodeworks_controller.service.algorithm import AlgorithmService, ReleaseSigner
 from lodeworks_controller.service.content import BlobStore, ContentService
 from lodeworks_controller.service.deployment import DeploymentService, DesiredStates
@@ -24,11 +25,13 @@ from lodeworks_controller.service.device_sync import DeviceSyncService
 from lodeworks_controller.service.enrolment import EnrolmentService
 from lodeworks_controller.service.evaluation import EvaluationService
 from lodeworks_controller.service.executor import ExecutorService
+from lodeworks_controller.service.kinds.adopt import AdoptKind
 from lodeworks_controller.service.kinds.base import Kind
 from lodeworks_controller.service.kinds.convert import ConvertKind
 from lodeworks_controller.service.kinds.evaluate import EvaluateKind
 from lodeworks_controller.service.kinds.infer import InferKind
 from lodeworks_controller.service.kinds.mine import MineKind
+from lodeworks_controller.service.kinds.stages import StageIntake
 from lodeworks_controller.service.kinds.train import TrainKind
 from lodeworks_controller.service.measuring import MeasuringService
 from lodeworks_controller.service.mining import MiningService
@@ -86,6 +89,7 @@ class ModelPart:
         )
         self.models = ModelService(store)
         self.training = TrainingService(store, tasks=tasks, executors=self.executors, ids=ids)
+        self.adoption = AdoptionService(store, blobs=ground.blobs, tasks=tasks, ids=ids)
         self.mining = MiningService(store, tasks=tasks, executors=self.executors, ids=ids)
         self.measuring = MeasuringService(store, tasks=tasks, executors=self.executors, ids=ids)
         self.publishing = PublishingService(store, tasks=tasks, ids=ids)
@@ -102,8 +106,10 @@ class ModelPart:
         """Returns the kinds of task."""
         ground = self._ground
         store, blobs, views = ground.store, ground.blobs, ground.views
+        stages = StageIntake(blobs)
         return (
-            TrainKind(store, blobs=blobs, views=views),
+            TrainKind(store, intake=stages, views=views),
+            AdoptKind(store, blobs=blobs, intake=stages),
             MineKind(store, blobs=blobs, views=views, segments=ground.segments),
             InferKind(store, blobs=blobs, views=views, predictions=ground.predictions),
             EvaluateKind(store, blobs=blobs, views=views),
@@ -143,5 +149,5 @@ class ModelPart:
 
     def servicer(self, gate: Gate) -> ModelServicer:
         """Returns what serves models, to those whom the gate lets in."""
-        services = ModelServices(self.models, self.training, self.measuring, self.publishing)
+        services = ModelServices(self.models, self.training, self.adoption, self.measuring, self.publishing)
         return ModelServicer(services, caller=gate.caller)

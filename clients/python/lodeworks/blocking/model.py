@@ -13,12 +13,12 @@ from lodeworks.blocking.evaluation import Evaluation, Evaluations
 from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, task_of
 from lodeworks.connection import Connection, new_request_id
-from lodeworks.errors import NotFoundError
+from lodeworks.errors import InvalidError, NotFoundError
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.settings import settings_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lodeworks.api.task.v1.task_pb2 import ObjectRef
     from lodeworks.api.task.v1.task_pb2 import Task as TaskData
@@ -235,6 +235,48 @@ class Models:
         response: pb.TrainModelResponse = self._connection.call(ModelServiceStub, "TrainModel", request)
         return task_of(self._connection, response.task_id, self._made)
 
+    def import_from(
+        self,
+        file: Path | str,
+        *,
+        name: str = "",
+        decoder: str = "",
+        classes: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Task[ModelVersion]:
+        """Imports a model that was trained elsewhere; a worker proves that it runs as it is described.
+
+        Args:
+            file: An ONNX file or a YMIR model package (.tar, .tar.gz); it is uploaded first, and the upload resumes.
+            name: Name of the model; empty = the file's.
+            decoder: Family of the network: lodeworks, yolov5, yolov8, yolox, detr; empty = as the file says.
+            classes: In the network's order; empty = as the file says.
+            settings: input_size, colour, scale, mean, std, fit, pad, strides, score_threshold, nms_iou, max_detections.
+            options: What to ask for beside the inputs.
+            progress: Called with the bytes uploaded so far.
+
+        Raises:
+            InvalidError: The file is not there, or is no model.
+        """
+        path = _there(Path(file))
+        blob = self._connection.hash_file(path)
+        self._connection.upload(self._project, [blob], progress=progress)
+        request = pb.ImportModelRequest(
+            project=self._project,
+            name=name,
+            blob_digest=blob.digest,
+            file_name=path.name,
+            decoder=decoder,
+            class_names=classes,
+            settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
+            request_id=new_request_id(),
+        )
+        response: pb.ImportModelResponse = self._connection.call(ModelServiceStub, "ImportModel", request)
+        return task_of(self._connection, response.task_id, self._made)
+
     def settings(
         self,
         *,
@@ -310,3 +352,9 @@ class Models:
 
     def _made(self, task: TaskData) -> ModelVersion:
         return self.get(task.result.id)
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise InvalidError(f"{path} is not there; name an ONNX file or a model package", reason="SOURCE_INVALID")
+    return path

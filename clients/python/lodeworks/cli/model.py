@@ -9,7 +9,7 @@ import click
 
 from lodeworks.cli.algorithm import print_release
 from lodeworks.cli.evaluation import print_evaluation
-from lodeworks.cli.following import DETACH, follow
+from lodeworks.cli.following import DETACH, follow, uploading
 from lodeworks.cli.output import plain
 from lodeworks.cli.session import NAMES, Noun, flat, settings_of
 from lodeworks.cli.task_options import asked, task_options
@@ -88,6 +88,43 @@ def train(session: Session, /, *, detach: bool, dry_run: bool, settings: tuple[s
     version = follow(session, task, detach=detach)
     if version is not None:
         print_model(session, version, next_command=f"lode model evaluate {version.name} --on {val.name}")
+
+
+@model_command.command("import", example="lode model import yolo.onnx --decoder yolov8 --class car,person -n traffic")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-n", "--name", default="", help="Name of the model; default: the file's.")
+@click.option("--decoder", default="", help="lodeworks, yolov5, yolov8, yolox, detr; default: as the file says.")
+@click.option("--class", "classes", type=NAMES, multiple=True, metavar="A,B", help="In the network's order.")
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="input_size=640x640, colour, scale, fit …")
+@task_options
+@DETACH
+@click.pass_obj
+def import_model(
+    session: Session,
+    /,
+    *,
+    file: Path,
+    name: str,
+    decoder: str,
+    classes: tuple[tuple[str, ...], ...],
+    settings: tuple[str, ...],
+    detach: bool,
+    **_options: Any,
+) -> None:
+    """Import an ONNX file or a YMIR model package."""
+    with uploading(session, file) as progress:
+        task = session.project.models.import_from(
+            file,
+            name=name,
+            decoder=decoder,
+            classes=flat(classes),
+            settings=settings_of(settings),
+            options=asked(session),
+            progress=progress,
+        )
+    version = follow(session, task, detach=detach)
+    if version is not None:
+        print_model(session, version, next_command=f"lode model evaluate {version.name} --on DATASET")
 
 
 @model_command.command("ls", example="lode model ls")

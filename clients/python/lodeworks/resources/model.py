@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lodeworks.api.model.v1 import model_pb2 as pb
 from lodeworks.api.model.v1.model_pb2_grpc import ModelServiceStub
 from lodeworks.connection import AsyncConnection, new_request_id
-from lodeworks.errors import NotFoundError
+from lodeworks.errors import InvalidError, NotFoundError
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.resources.algorithm import AsyncAlgorithms, AsyncRelease
 from lodeworks.resources.dataset import AsyncDatasetVersion
@@ -18,7 +18,7 @@ from lodeworks.resources.task import AsyncTask, task_of
 from lodeworks.settings import settings_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from lodeworks.api.task.v1.task_pb2 import ObjectRef
     from lodeworks.api.task.v1.task_pb2 import Task as TaskData
@@ -235,6 +235,48 @@ class AsyncModels:
         response: pb.TrainModelResponse = await self._connection.call(ModelServiceStub, "TrainModel", request)
         return await task_of(self._connection, response.task_id, self._made)
 
+    async def import_from(
+        self,
+        file: Path | str,
+        *,
+        name: str = "",
+        decoder: str = "",
+        classes: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        options: TaskOptions | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> AsyncTask[AsyncModelVersion]:
+        """Imports a model that was trained elsewhere; a worker proves that it runs as it is described.
+
+        Args:
+            file: An ONNX file or a YMIR model package (.tar, .tar.gz); it is uploaded first, and the upload resumes.
+            name: Name of the model; empty = the file's.
+            decoder: Family of the network: lodeworks, yolov5, yolov8, yolox, detr; empty = as the file says.
+            classes: In the network's order; empty = as the file says.
+            settings: input_size, colour, scale, mean, std, fit, pad, strides, score_threshold, nms_iou, max_detections.
+            options: What to ask for beside the inputs.
+            progress: Called with the bytes uploaded so far.
+
+        Raises:
+            InvalidError: The file is not there, or is no model.
+        """
+        path = _there(Path(file))
+        blob = await self._connection.hash_file(path)
+        await self._connection.upload(self._project, [blob], progress=progress)
+        request = pb.ImportModelRequest(
+            project=self._project,
+            name=name,
+            blob_digest=blob.digest,
+            file_name=path.name,
+            decoder=decoder,
+            class_names=classes,
+            settings_yaml=settings_yaml(settings),
+            task_options=to_message(options),
+            request_id=new_request_id(),
+        )
+        response: pb.ImportModelResponse = await self._connection.call(ModelServiceStub, "ImportModel", request)
+        return await task_of(self._connection, response.task_id, self._made)
+
     async def settings(
         self,
         *,
@@ -310,3 +352,9 @@ class AsyncModels:
 
     async def _made(self, task: TaskData) -> AsyncModelVersion:
         return await self.get(task.result.id)
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise InvalidError(f"{path} is not there; name an ONNX file or a model package", reason="SOURCE_INVALID")
+    return path

@@ -396,6 +396,94 @@ class TrainModelResponse(_message.Message):
 Global___TrainModelResponse: _TypeAlias = TrainModelResponse  # noqa: Y015
 
 @_typing.final
+class ImportModelRequest(_message.Message):
+    """Request for ModelService.ImportModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BLOB_DIGEST_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    DECODER_FIELD_NUMBER: _builtins.int
+    CLASS_NAMES_FIELD_NUMBER: _builtins.int
+    SETTINGS_YAML_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TASK_OPTIONS_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """Id or name."""
+    name: _builtins.str
+    """Name of the model; empty = the file's."""
+    blob_digest: _builtins.str
+    """The uploaded file, its sha256 in hex."""
+    file_name: _builtins.str
+    """What the file was called; its ending says what it is: .onnx, .tar, .tar.gz or .tgz."""
+    decoder: _builtins.str
+    """Family of the network: lodeworks, yolov5, yolov8, yolox, detr; empty = as the file says."""
+    settings_yaml: _builtins.str
+    """input_size, colour, scale, mean, std, fit, pad, strides, score_threshold, nms_iou, max_detections, `key: value`
+    lines; empty = as the file says, then the habits of the family.
+    """
+    request_id: _builtins.str
+    """Chosen by the caller once per intent, so that a repeat is harmless."""
+    @_builtins.property
+    def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The classes in the network's order; empty = as the file says."""
+
+    @_builtins.property
+    def task_options(self) -> _task_pb2.TaskOptions:
+        """What to ask for beside its inputs: priority, labels, timeouts, retries."""
+
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        name: _builtins.str = ...,
+        blob_digest: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        decoder: _builtins.str = ...,
+        class_names: _abc.Iterable[_builtins.str] | None = ...,
+        settings_yaml: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        task_options: _task_pb2.TaskOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task_options", b"task_options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_digest", b"blob_digest", "class_names", b"class_names", "decoder", b"decoder", "file_name", b"file_name", "name", b"name", "project", b"project", "request_id", b"request_id", "settings_yaml", b"settings_yaml", "task_options", b"task_options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportModelRequest: _TypeAlias = ImportModelRequest  # noqa: Y015
+
+@_typing.final
+class ImportModelResponse(_message.Message):
+    """Response of ModelService.ImportModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task."""
+    @_builtins.property
+    def version(self) -> Global___ModelVersion:
+        """The version in the making."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        version: Global___ModelVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportModelResponse: _TypeAlias = ImportModelResponse  # noqa: Y015
+
+@_typing.final
 class ListModelsRequest(_message.Message):
     """Request for ModelService.ListModels."""
 

@@ -43,6 +43,11 @@ class ModelServiceStub(object):
                 request_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.TrainModelRequest.SerializeToString,
                 response_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.TrainModelResponse.FromString,
                 _registered_method=True)
+        self.ImportModel = channel.unary_unary(
+                '/lodeworks.api.model.v1.ModelService/ImportModel',
+                request_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ImportModelRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ImportModelResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/lodeworks.api.model.v1.ModelService/ListModels',
                 request_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelsRequest.SerializeToString,
@@ -110,6 +115,28 @@ class ModelServiceServicer(object):
         - INVALID_ARGUMENT, reason SETTING_RESERVED: the platform sets it; the message lists the reserved ones.
         - FAILED_PRECONDITION, reason NOT_ANNOTATED: the dataset has no ground truth; annotate it first.
         - FAILED_PRECONDITION, reason CLASS_WITHOUT_PICTURES: no picture has the class that the message names.
+        - INVALID_ARGUMENT, reason CLASS_UNKNOWN: the message names those that are close.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportModel(self, request, context):
+        """Imports a model that was trained elsewhere: a task that proves that it runs as it is described.
+
+        The file, an ONNX network or a YMIR model package, is uploaded to the project first. What the request leaves out
+        comes from the file's own description, then from the habits of its family.
+
+        Safe to repeat with the same request id.
+        Callers: editors.
+
+        Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason BLOB_NOT_FOUND: upload the file with ContentService first.
+        - INVALID_ARGUMENT, reason MODEL_FILE_UNKNOWN: give an ONNX file or a YMIR model package.
+        - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting and those that there are.
         - INVALID_ARGUMENT, reason CLASS_UNKNOWN: the message names those that are close.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
@@ -274,6 +301,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.TrainModelRequest.FromString,
                     response_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.TrainModelResponse.SerializeToString,
             ),
+            'ImportModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportModel,
+                    request_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ImportModelRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ImportModelResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelsRequest.FromString,
@@ -351,6 +383,33 @@ class ModelService(object):
             '/lodeworks.api.model.v1.ModelService/TrainModel',
             lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.TrainModelRequest.SerializeToString,
             lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.TrainModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.model.v1.ModelService/ImportModel',
+            lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ImportModelRequest.SerializeToString,
+            lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ImportModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,24 @@ class ModelServiceStub:
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
+    ImportModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.ImportModelRequest, _model_pb2.ImportModelResponse]
+    """Imports a model that was trained elsewhere: a task that proves that it runs as it is described.
+
+    The file, an ONNX network or a YMIR model package, is uploaded to the project first. What the request leaves out
+    comes from the file's own description, then from the habits of its family.
+
+    Safe to repeat with the same request id.
+    Callers: editors.
+
+    Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason BLOB_NOT_FOUND: upload the file with ContentService first.
+    - INVALID_ARGUMENT, reason MODEL_FILE_UNKNOWN: give an ONNX file or a YMIR model package.
+    - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting and those that there are.
+    - INVALID_ARGUMENT, reason CLASS_UNKNOWN: the message names those that are close.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]
     """Lists the models of a project with their newest versions.
 
@@ -189,6 +207,24 @@ class ModelServiceAsyncStub(ModelServiceStub):
     - INVALID_ARGUMENT, reason SETTING_RESERVED: the platform sets it; the message lists the reserved ones.
     - FAILED_PRECONDITION, reason NOT_ANNOTATED: the dataset has no ground truth; annotate it first.
     - FAILED_PRECONDITION, reason CLASS_WITHOUT_PICTURES: no picture has the class that the message names.
+    - INVALID_ARGUMENT, reason CLASS_UNKNOWN: the message names those that are close.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    ImportModel: _aio.UnaryUnaryMultiCallable[_model_pb2.ImportModelRequest, _model_pb2.ImportModelResponse]  # type: ignore[assignment]
+    """Imports a model that was trained elsewhere: a task that proves that it runs as it is described.
+
+    The file, an ONNX network or a YMIR model package, is uploaded to the project first. What the request leaves out
+    comes from the file's own description, then from the habits of its family.
+
+    Safe to repeat with the same request id.
+    Callers: editors.
+
+    Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason BLOB_NOT_FOUND: upload the file with ContentService first.
+    - INVALID_ARGUMENT, reason MODEL_FILE_UNKNOWN: give an ONNX file or a YMIR model package.
+    - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting and those that there are.
     - INVALID_ARGUMENT, reason CLASS_UNKNOWN: the message names those that are close.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
@@ -331,6 +367,30 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT, reason SETTING_RESERVED: the platform sets it; the message lists the reserved ones.
         - FAILED_PRECONDITION, reason NOT_ANNOTATED: the dataset has no ground truth; annotate it first.
         - FAILED_PRECONDITION, reason CLASS_WITHOUT_PICTURES: no picture has the class that the message names.
+        - INVALID_ARGUMENT, reason CLASS_UNKNOWN: the message names those that are close.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportModel(
+        self,
+        request: _model_pb2.ImportModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.ImportModelResponse, _abc.Awaitable[_model_pb2.ImportModelResponse]]:
+        """Imports a model that was trained elsewhere: a task that proves that it runs as it is described.
+
+        The file, an ONNX network or a YMIR model package, is uploaded to the project first. What the request leaves out
+        comes from the file's own description, then from the habits of its family.
+
+        Safe to repeat with the same request id.
+        Callers: editors.
+
+        Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason BLOB_NOT_FOUND: upload the file with ContentService first.
+        - INVALID_ARGUMENT, reason MODEL_FILE_UNKNOWN: give an ONNX file or a YMIR model package.
+        - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting and those that there are.
         - INVALID_ARGUMENT, reason CLASS_UNKNOWN: the message names those that are close.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
