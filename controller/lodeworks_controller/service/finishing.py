@@ -9,7 +9,7 @@ from datetime import timedelta
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
-from lodeworks_controller.errors import ExhaustedError, GuardError, LodeworksError, UnavailableError
+from lodeworks_controller.errors import ConflictError, ExhaustedError, GuardError, LodeworksError, UnavailableError
 from lodeworks_controller.service.kinds.base import Commit, Kinds
 from lodeworks_controller.service.role import RoleLostError
 from lodeworks_controller.service.settlement import Settlement
@@ -86,7 +86,8 @@ class Finishing:
         try:
             async with self._slots:
                 commit = await self._kinds.get(task.kind).finish(task, outputs)
-            await self._succeed(task, commit, brief=not outputs)
+            if outputs or not await self._settled_at_once(task, commit):
+                await self._succeed(task, commit)
         except RoleLostError:
             raise
         except (UnavailableError, ExhaustedError) as error:
@@ -102,8 +103,19 @@ class Finishing:
                 message = "the controller could not store the outputs; see its log"
                 await self._end(task, Failure(FailureReason.BAD_OUTPUT, message), outputs)
 
-    async def _succeed(self, task: Task, commit: Commit, *, brief: bool) -> None:
-        async with self._store.transaction(brief=brief) as tx:
+    async def _settled_at_once(self, task: Task, commit: Commit) -> bool:
+        """Settles a task that left nothing as it was handed over; says whether it still stood so."""
+        try:
+            async with self._store.transaction(brief=True) as tx:
+                await self._settlement.succeed(tx, task, await commit(tx))
+        except ConflictError as error:
+            if error.reason != "TASK_CHANGED":
+                raise
+            return False
+        return True
+
+    async def _succeed(self, task: Task, commit: Commit) -> None:
+        async with self._store.transaction() as tx:
             now = await tx.tasks.get(task.id)
             if now.state is not TaskState.FINISHING:
                 return  # an earlier try got through

@@ -14,6 +14,7 @@ from lodeworks_controller.domain.worker import Directive, Worker
 from lodeworks_controller.service.checkpoint import with_checkpoint
 from lodeworks_controller.service.choosing import Choosing
 from lodeworks_controller.service.lease import check_session
+from lodeworks_controller.service.meter import Meter, NoMeter
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
 from lodeworks_controller.service.wake import Wakes
@@ -59,8 +60,17 @@ class PollAnswer:
 class GrantService:
     """Answers polls."""
 
-    def __init__(self, store: Store, *, wakes: Wakes, terms: LeaseTerms, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        wakes: Wakes,
+        terms: LeaseTerms,
+        chance: Callable[[], float],
+        meter: Meter | None = None,
+    ) -> None:
         self._store = store
+        self._meter = meter or NoMeter()
         self._wakes = wakes
         self._terms = terms
         self._chance = chance
@@ -126,9 +136,9 @@ class GrantService:
         gpus = list(await tx.workers.gpus(worker.id))
         idle = sum(not gpu.task_id for gpu in gpus)
         choice = await self._choosing.choose(tx, worker, gpus_free=idle, limit=room)
-        grants: list[Grant] = []
+        leased: list[tuple[Task, tuple[str, ...]]] = []
         if choice is None:
-            return grants
+            return ()
         for lane, task in choice.turns():
             shun = ask.used_gpu_uuids if lane.wants.only_free_gpus else frozenset[str]()
             picked = pick_gpus(gpus, wanted=lane.wants.gpus, free=ask.free_gpu_uuids, shun=shun)
@@ -140,12 +150,13 @@ class GrantService:
                     continue
                 gpus = [gpu for gpu in gpus if gpu.uuid not in picked]
             choice.draw.took(lane)
-            grants.append(await self._leased(tx, worker, task, picked))
-            if len(grants) == room:
+            leased.append((await self._leased(tx, worker, task), picked))
+            if len(leased) == room:
                 break
-        return grants
+        plans = await tx.tasks.plans([task.id for task, _ in leased]) if leased else {}
+        return [Grant(task, await with_checkpoint(tx, task, plans[task.id]), picked) for task, picked in leased]
 
-    async def _leased(self, tx: Transaction, worker: Worker, task: Task, picked: tuple[str, ...]) -> Grant:
+    async def _leased(self, tx: Transaction, worker: Worker, task: Task) -> Task:
         leased = await swap(tx, task, granted(task, worker_id=worker.id, at=tx.now(), terms=self._terms))
         await tx.tasks.add_attempt(
             Attempt(
@@ -157,4 +168,6 @@ class GrantService:
             )
         )
         tx.on_commit(lambda: self._wakes.task_changed(task.id))
-        return Grant(leased, await with_checkpoint(tx, leased, await tx.tasks.plan(task.id)), picked)
+        waited_s = (tx.now() - (task.not_before or task.created_at)).total_seconds()
+        tx.on_commit(lambda: self._meter.granted(task.kind, waited_s))
+        return leased

@@ -39,7 +39,7 @@ class Reuse:
         key = reuse_key(run, kind=task.kind, release=self._release)
         if not key:
             return Equal()
-        async with self._store.snapshot() as tx:
+        async with self._store.snapshot(brief=True) as tx:
             earlier = await tx.tasks.equal_to(key, project_id=task.project_id)
             if earlier is None:
                 return Equal(key)

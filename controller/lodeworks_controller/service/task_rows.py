@@ -68,6 +68,10 @@ class TaskRows(Protocol):
         """Returns the run of a task."""
         ...
 
+    async def plans(self, task_ids: Collection[str]) -> Mapping[str, RunSpec]:
+        """Returns the runs of tasks by their ids."""
+        ...
+
     async def lanes(self) -> Sequence[Lane]:
         """Returns the lanes in which tasks wait for a worker."""
         ...
@@ -98,6 +102,14 @@ class TaskRows(Protocol):
 
     async def suspects(self, *, limit: int) -> Sequence[Task]:
         """Returns held tasks that are suspect."""
+        ...
+
+    async def open_counts(self) -> Mapping[tuple[str, TaskState], int]:
+        """Returns how many tasks have not ended, by kind and state."""
+        ...
+
+    async def oldest_waiting(self) -> datetime | None:
+        """Returns when the oldest task that waits for a worker was made; None when none waits."""
         ...
 
     async def leap(self, by: int) -> None:

@@ -30,6 +30,9 @@ T = TypeVar("T")
 _GROUP_MEMBERS = 64
 _GROUP_S = 0.005
 _NEAR_READERS = 2
+_CROWD = 8
+"""So many members make a group a crowd."""
+_PACE_S = 0.004
 _FOLLOW_UP_TURNS = 6
 """How many turns of the event loop the commit waits for work that an ``on_kept`` has woken."""
 
@@ -99,8 +102,12 @@ class Database:
         self._queue: asyncio.Queue[_Ticket | None] = asyncio.Queue()
         self._waiting: _Ticket | None = None
         self._current: _Ticket | None = None
+        self._crowded = False
+        self._committed_at = 0.0
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
+        self.on_group: Callable[[float, int], None] | None = None
+        """Told of each commit: its seconds, and how many units of work shared it."""
 
     async def open(self) -> "Database":
         """Opens the connections and starts the writer."""
@@ -194,7 +201,10 @@ class Database:
             self._writer.relax("NORMAL")
         try:
             await self._gather(first, kept)
+            begun = asyncio.get_running_loop().time()
             await self._writer.call(lambda: self._writer.end("COMMIT"))
+            if self.on_group is not None:
+                self.on_group(asyncio.get_running_loop().time() - begun, len(kept))
         except Exception as error:  # noqa: BLE001 (each member gets it)
             await self._writer.call(self._writer.give_up)
             for member in kept:
@@ -203,6 +213,8 @@ class Database:
         finally:
             if heartbeat:
                 self._writer.relax(self._synchronous)
+        self._crowded = len(kept) >= _CROWD
+        self._committed_at = asyncio.get_running_loop().time()
         for member in kept:
             for action in member.unit.actions:
                 action()
@@ -220,6 +232,8 @@ class Database:
                     hint()
                 if ticket.unit.hints:
                     await self._let_follow()
+            if self._queue.empty() and not self._closing:
+                await self._pace(kept)
             if self._queue.empty() or len(kept) >= _GROUP_MEMBERS or loop.time() > deadline:
                 return
             ticket = self._queue.get_nowait()
@@ -227,6 +241,12 @@ class Database:
                 self._waiting = ticket  # begins the next group, whose commit is another
                 return
         self._queue.put_nowait(None)  # the end of the queue, for the loop to see
+
+    async def _pace(self, kept: Sequence[_Ticket]) -> None:
+        """Under load a commit waits a moment since the last one, for more to share it; alone it never waits."""
+        pause_s = self._committed_at + _PACE_S - asyncio.get_running_loop().time()
+        if self._crowded and pause_s > 0 and len(kept) < _GROUP_MEMBERS:
+            await asyncio.sleep(pause_s)
 
     async def _let_follow(self) -> None:
         """Gives those who were woken the turns that they need to stand in the queue."""

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import Select, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_into  # SQLite shares its ON CONFLICT
 
 from lodeworks_controller.domain.task.attempt import Attempt, Checkpoint
 from lodeworks_controller.domain.task.lane import Lane, read_lane
@@ -25,6 +26,7 @@ from lodeworks_controller.storage.database.task_table import (
     fixed_values,
     moving_values,
     outputs,
+    plan_value,
     task_edges,
     task_plans,
     tasks,
@@ -64,8 +66,10 @@ _UNPLANNED = prepared(
     .order_by(tasks.c.rank, tasks.c.id)
     .limit(bindparam("most"))
 )
-_NO_PLAN = prepared(delete(task_plans).where(task_plans.c.task_id == bindparam("old_id")))
-_PUT_PLAN = prepared(insert(task_plans))
+_ANY_PLAN = insert_into(task_plans)
+_PUT_PLAN = prepared(
+    _ANY_PLAN.on_conflict_do_update(index_elements=["task_id"], set_={"plan": _ANY_PLAN.excluded.plan})
+)
 _PLAN = prepared(select(task_plans.c.plan).where(task_plans.c.task_id == bindparam("task_id")))
 _READY = (tasks.c.state == _QUEUED, tasks.c.planned.is_(True))
 _FIRST_LANE = select(func.min(tasks.c.lane).label("lane")).where(*_READY).cte("lanes", recursive=True)
@@ -248,12 +252,16 @@ class SqlTaskRows:
 
     async def put_plan(self, task_id: str, plan: RunSpec) -> None:
         """Stores the run of a task, in place of an earlier one."""
-        await self._connection.execute(_NO_PLAN, {"old_id": task_id})
-        await self._connection.execute(_PUT_PLAN, {"task_id": task_id, "plan": asdict(plan)})
+        await self._connection.execute(_PUT_PLAN, {"task_id": task_id, "plan": plan_value(plan)})
 
     async def plan(self, task_id: str) -> RunSpec:
         """Returns the run of a task."""
         return to_plan((await self._connection.execute(_PLAN, {"task_id": task_id})).scalar_one())
+
+    async def plans(self, task_ids: Collection[str]) -> Mapping[str, RunSpec]:
+        """Returns the runs of tasks by their ids."""
+        query = select(task_plans.c.task_id, task_plans.c.plan).where(task_plans.c.task_id.in_(task_ids))
+        return {row["task_id"]: to_plan(row["plan"]) for row in (await self._connection.execute(query)).mappings()}
 
     async def lanes(self) -> Sequence[Lane]:
         """Returns the lanes in which tasks wait for a worker."""
@@ -318,6 +326,19 @@ class SqlTaskRows:
     async def suspects(self, *, limit: int) -> Sequence[Task]:
         """Returns held tasks that are suspect."""
         return await self._tasks(_SUSPECTS, most=limit)
+
+    async def open_counts(self) -> Mapping[tuple[str, TaskState], int]:
+        """Returns how many tasks have not ended, by kind and state."""
+        still = tasks.c.state.in_([state.value for state in TaskState if not state.final])
+        query = select(tasks.c.kind, tasks.c.state, func.count().label("number")).where(still)
+        rows = (await self._connection.execute(query.group_by(tasks.c.kind, tasks.c.state))).mappings()
+        return {(row["kind"], TaskState(row["state"])): row["number"] for row in rows}
+
+    async def oldest_waiting(self) -> datetime | None:
+        """Returns when the oldest task that waits for a worker was made; None when none waits."""
+        query = select(tasks.c.created_at).where(tasks.c.state == TaskState.QUEUED.value)
+        found: datetime | None = (await self._connection.execute(query.order_by(tasks.c.id).limit(1))).scalar()
+        return found
 
     async def leap(self, by: int) -> None:
         """Puts the epochs of tasks that may run again so much ahead: after a restore, of those given out since."""

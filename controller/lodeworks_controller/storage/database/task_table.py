@@ -318,6 +318,22 @@ def to_attempt(row: RowMapping) -> Attempt:
     return Attempt(**values)
 
 
+def plan_value(plan: RunSpec) -> dict[str, Any]:
+    """Returns the JSON that tells a run."""
+    return {
+        "executor": plan.executor,
+        "operations": list(plan.operations),
+        "class_names": list(plan.class_names),
+        "settings_yaml": plan.settings_yaml,
+        "inputs": [{"role": one.role, "digest": one.digest, "size_bytes": one.size_bytes} for one in plan.inputs],
+        "outputs": [{"role": one.role, "required": one.required, "max_bytes": one.max_bytes} for one in plan.outputs],
+        "resources": {name: getattr(plan.resources, name) for name in _RESOURCES},
+        "limits": {name: getattr(plan.limits, name) for name in _LIMITS},
+        "export_format": plan.export_format,
+        "object_type": plan.object_type,
+    }
+
+
 def to_plan(value: Mapping[str, Any]) -> RunSpec:
     """Returns the run that a plan's JSON tells."""
     return RunSpec(
