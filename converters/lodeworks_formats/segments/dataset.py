@@ -4,6 +4,8 @@ Ids (aid = asset, rec = record, rid = raw class) are int64 and unique in the ins
 first column. DELTA_BINARY_PACKED without a dictionary makes contiguous ids nearly free: a million members ≈ 11 KB.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +106,18 @@ COUNTS_SCHEMA = pa.schema([_required("rec", _id), _required("rid", _id), _requir
 _PAGED = (ASSETS_SCHEMA, PROVENANCE_SCHEMA, BOXES_SCHEMA, SIGNALS_SCHEMA, RECORDS_SCHEMA)
 
 
-def write_segment(path: Path, table: Any, *, schema: Any) -> None:
+RAW_CLASSES = "lodeworks.raw_classes"
+"""Key of the metadata in which segments of boxes say what their raw classes are called: JSON, rid → exact name."""
+
+
+def write_segment(path: Path, table: Any, *, schema: Any, metadata: Mapping[str, str] | None = None) -> None:
     """Writes an Arrow table as a segment.
 
     Args:
         path: The new file.
         table: pyarrow.Table with the schema's columns, sorted by the first one.
         schema: One of the schemas above.
+        metadata: What the file says about itself, by key.
 
     Raises:
         FormatError: WRONG_SCHEMA when the columns cannot become the schema's without loss.
@@ -125,7 +132,7 @@ def write_segment(path: Path, table: Any, *, schema: Any) -> None:
     words += ["n"] if schema.equals(COUNTS_SCHEMA) else []
     lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
     pq.write_table(
-        table.combine_chunks(),
+        table.replace_schema_metadata(dict(metadata or {})).combine_chunks(),
         path,
         compression="zstd",
         row_group_size=_PAGED_ROW_GROUP if schema in _PAGED else _ROW_GROUP,
@@ -133,6 +140,13 @@ def write_segment(path: Path, table: Any, *, schema: Any) -> None:
         column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
         write_page_index=True,
     )
+
+
+def raw_classes_of(path: Path) -> dict[int, str]:
+    """Returns rid → exact name as a segment of boxes says it; empty for other segments."""
+    with pq.ParquetFile(path) as file:
+        said = (file.schema_arrow.metadata or {}).get(RAW_CLASSES.encode(), b"{}")
+    return {int(rid): name for rid, name in json.loads(said).items()}
 
 
 def read_segment(path: Path, *, schema: Any) -> Any:

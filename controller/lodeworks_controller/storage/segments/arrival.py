@@ -52,7 +52,7 @@ class _Numbers:
 
 def arrive(job: ArriveJob) -> Arrival:
     """Runs an ArriveJob; the same job writes the same bytes."""
-    exchange, writer = Path(job.exchange), Writer(Path(job.folder))
+    exchange, writer = Path(job.exchange), Writer(Path(job.folder), class_names=_names(job.rids))
     numbers = _number(job)
     members = _members(exchange, numbers)
     written = [
@@ -80,7 +80,8 @@ def arrive_predictions(job: PredictJob) -> Outcome:
             show(session, kind, job.version.of_kind(kind), kind=kind)
         _look_up(session, job.exchange, "SELECT aid, digest FROM assets WHERE aid IN (SELECT aid FROM members)", aids)
     recs = _count_up(predicted & (aids != _NONE), first=job.first_rec)
-    return _prediction_set(exchange, aids, recs, job.rids, Writer(Path(job.folder)))
+    writer = Writer(Path(job.folder), class_names=_names(job.rids))
+    return _prediction_set(exchange, aids, recs, job.rids, writer)
 
 
 def _number(job: ArriveJob) -> _Numbers:
@@ -235,6 +236,10 @@ def _prediction_set(exchange: Path, aids: Ids, recs: Ids, rids: Mapping[str, int
     records = pa.table({"aid": aids[predicted], "rec": recs[predicted]}).sort_by("aid")
     written = [writer.write(RECORDS, records), *_records(exchange, "predictions", recs, rids, writer)]
     return Outcome(tuple(written), (), statistics_of(records, sources=(_source(written),)))
+
+
+def _names(rids: Mapping[str, int]) -> dict[int, str]:
+    return {rid: name for name, rid in rids.items()}
 
 
 def _source(written: Sequence[Written]) -> Source:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from lodeworks_formats.segments.hamming import Hashes, groups_of, near_pairs
 
 from lodeworks_controller.domain.curation import Leak, LeakCount, Leaks
 from lodeworks_controller.domain.manifest import ASSETS, PROVENANCE
 from lodeworks_controller.errors import ConflictError
 from lodeworks_controller.storage.segments.curation_jobs import DedupJob, LeaksJob, Thinned
-from lodeworks_formats.segments.hamming import Hashes, groups_of, near_pairs
 from lodeworks_controller.storage.segments.job_types import Located, Source
 from lodeworks_controller.storage.segments.membership import outcome_of
 from lodeworks_controller.storage.segments.reading import Ids, IdSet, ids_of, ids_or_none, read_members, rows_of

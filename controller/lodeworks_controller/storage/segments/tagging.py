@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lodeworks_formats.segments import BOXES_SCHEMA, MEMBERS_SCHEMA
+from lodeworks_formats.segments import BOXES_SCHEMA, MEMBERS_SCHEMA, raw_classes_of
 
 from lodeworks_controller.domain.manifest import BOXES, COUNTS
 from lodeworks_controller.storage.segments.arrival import counts_of
@@ -47,7 +47,10 @@ def _tag_boxes(job: TagJob, rows: Any, chosen: Flags) -> Outcome:
     if not len(old):
         return outcome_of(rows, sources=(job.source,), folder=job.folder)
     assert job.box_rids is not None
-    writer = Writer(Path(job.folder))
+    names: dict[int, str] = {}
+    for segment in job.source.of_kind(BOXES):
+        names |= raw_classes_of(Path(segment.path))
+    writer = Writer(Path(job.folder), class_names=names)
     fresh = _retagged(job.source, old, first_rec=job.first_rec, job=job)
     boxes = writer.write_parts(BOXES, fresh, rows=_ROWS_PER_SEGMENT)
     counts = writer.write_parts(COUNTS, counts_of(boxes), rows=_ROWS_PER_SEGMENT)
