@@ -23,7 +23,7 @@ from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError, InvalidError, LodeworksError, UnavailableError
-from lodeworks_controller.service.catalogue import AIDS, RECS
+from lodeworks_controller.service.catalogue import AIDS, CATALOGUE_SCOPE, RECS
 from lodeworks_controller.service.content import BlobStore, project_scope, task_scope
 from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of
 from lodeworks_controller.service.model_use import model_use
@@ -237,6 +237,8 @@ class DatasetArrival:
                 raise UnavailableError("CLASSES_CHANGED", "the classes changed meanwhile; they are looked up again")
             for segment in arrived.assets:
                 await tx.catalogue.add_asset_segment(segment)
+            # Later imports look pictures up in it, whatever becomes of this project's version.
+            await tx.blobs.reference(CATALOGUE_SCOPE, [segment.digest for segment in arrived.assets])
             await store_map(tx, project, found.before, found.after)
             current = await tx.datasets.version(version.id)
             ready = await fill_version(tx, current, filled, class_revision=found.after.revision)
