@@ -17,6 +17,7 @@ STREAMS = frozenset({"out", "worker"})
 READ_BYTES = 256 * 1024
 READ_MOST_BYTES = 1024 * 1024
 METRICS_AT_ONCE = 1_000
+_LOOK_AGAIN_S = 1.0
 _TAIL_BYTES = 8 * 1024
 _TAIL_LINES = 20
 
@@ -208,7 +209,8 @@ class TaskNews:
                 left = deadline - loop.time()
                 if _is_new(news, seen) or left <= 0 or self._wakes.closing:
                     return news
-                await signal.wait(left)
+                # Another controller may take what the worker sends: its wake is a hint that can be lost.
+                await signal.wait(left if self._wakes.abroad is None else min(left, _LOOK_AGAIN_S))
 
     async def _news(self, principal: Principal, task_id: str, seen: Seen) -> News:
         view = await self._tasks.view(principal, task_id)

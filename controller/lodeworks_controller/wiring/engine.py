@@ -19,7 +19,7 @@ from lodeworks_controller.service.finishing import Finishing
 from lodeworks_controller.service.granting import GrantService
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.lease import LeaseService
-from lodeworks_controller.service.log import LogService, TaskNews
+from lodeworks_controller.service.log import LogService, LogStore, MetricStore, TaskNews
 from lodeworks_controller.service.planning import Planning
 from lodeworks_controller.service.presence import Presence
 from lodeworks_controller.service.project import enter
@@ -28,6 +28,7 @@ from lodeworks_controller.service.reuse import Reuse
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.task import TaskService
 from lodeworks_controller.storage.logs.files import LogFiles, MetricFiles
+from lodeworks_controller.storage.logs.sealed import SealedLogs, SharedMetrics
 from lodeworks_controller.wiring.ground import Ground
 from lodeworks_controller.wiring.version import program_version
 
@@ -52,8 +53,7 @@ class Engine:
         if ground.config.database_url:
             self.roles = LeasedRoles(store, holder=ground.ids(), holder_name=ground.config.controller_name)
         self.kinds = Kinds()
-        self.log_files = LogFiles(ground.config.logs)
-        self.metric_files = MetricFiles(ground.config.logs)
+        self.log_store, self.metric_store = _log_stores(ground)
         self._settlement = Settlement(self.kinds, wakes=wakes)
         ends = AttemptEnd(wakes=wakes, backoff=Backoff(), chance=chance)
         self.tasks = TaskService(store, settlement=self._settlement, enter=enter, wakes=wakes, ids=ground.ids)
@@ -68,8 +68,8 @@ class Engine:
         )
         self.checkpoints = CheckpointService(store, find_missing=ground.blobs.find_missing)
         self.grants = GrantService(store, wakes=wakes, terms=terms, chance=chance)
-        self.logs = LogService(self.log_files, self.metric_files, check=self.leases.check, wakes=wakes)
-        self.news = TaskNews(self.tasks, self.log_files, self.metric_files, wakes=wakes)
+        self.logs = LogService(self.log_store, self.metric_store, check=self.leases.check, wakes=wakes)
+        self.news = TaskNews(self.tasks, self.log_store, self.metric_store, wakes=wakes)
         self._reaping = Reaping(self.roles.store("reaper"), ends=ends, wakes=wakes)
 
     async def _log_tail(self, task_id: str, lease_epoch: int) -> Sequence[str]:
@@ -142,3 +142,10 @@ class Engine:
             await asyncio.gather(*(rouser.stop() for rouser in rousers))
             await asyncio.gather(planning.stop(), finishing.stop())
             await roles.give_back()
+
+
+def _log_stores(ground: Ground) -> tuple[LogStore, MetricStore]:
+    """Returns files where there is one controller; where there may be several, what they can share."""
+    if ground.config.database_url:
+        return SealedLogs(ground.store, ground.blobs), SharedMetrics(ground.store)
+    return LogFiles(ground.config.logs), MetricFiles(ground.config.logs)

@@ -12,8 +12,8 @@ from lodeworks_controller.storage.database.agent import SqlAgentRows
 from lodeworks_controller.storage.database.algorithm import SqlAlgorithmRows
 from lodeworks_controller.storage.database.audit import SqlAuditRows
 from lodeworks_controller.storage.database.blob import SqlBlobRows
-from lodeworks_controller.storage.database.collection import SqlCollectionRows
 from lodeworks_controller.storage.database.catalogue import SqlCatalogueRows, SqlLineageRows
+from lodeworks_controller.storage.database.collection import SqlCollectionRows
 from lodeworks_controller.storage.database.connection import Connection, Database
 from lodeworks_controller.storage.database.dataset import SqlDatasetRows
 from lodeworks_controller.storage.database.device import SqlDeviceRows
@@ -22,8 +22,9 @@ from lodeworks_controller.storage.database.evaluation import SqlEvaluationRows
 from lodeworks_controller.storage.database.executor import SqlExecutorRows
 from lodeworks_controller.storage.database.idempotency import SqlIdempotencyRows
 from lodeworks_controller.storage.database.identity import SqlTokenRows, SqlUserRows
-from lodeworks_controller.storage.database.message import SqlMessageRows
 from lodeworks_controller.storage.database.installation import SqlInstallationRows
+from lodeworks_controller.storage.database.log import SqlLogRows
+from lodeworks_controller.storage.database.message import SqlMessageRows
 from lodeworks_controller.storage.database.model import SqlModelRows
 from lodeworks_controller.storage.database.object_class import SqlClassRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
@@ -100,6 +101,11 @@ class SqlTransaction:
     def collection(self) -> SqlCollectionRows:
         """The blobs as the collector sees them."""
         return SqlCollectionRows(self._connection, now=self._now)
+
+    @cached_property
+    def logs(self) -> SqlLogRows:
+        """The logs and metric series that several controllers share."""
+        return SqlLogRows(self._connection)
 
     @cached_property
     def idempotency(self) -> SqlIdempotencyRows:

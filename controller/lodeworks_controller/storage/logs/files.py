@@ -10,6 +10,7 @@ import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lodeworks_controller.domain.clock import from_micros, to_micros
@@ -41,22 +42,37 @@ def _append(path: Path, data: bytes) -> None:
         raise
 
 
+@dataclass(slots=True)
+class _Turn:
+    """Who may append to one log now, and how many want to."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
 class LogFiles:
     """The logs of all attempts under one folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._locks: dict[LogKey, asyncio.Lock] = {}
+        self._turns: dict[LogKey, _Turn] = {}
 
     async def append(self, key: LogKey, offset: int, data: bytes) -> int:
         """Appends what is new of the bytes and returns the committed size; an overlap is trimmed."""
-        lock = self._locks.setdefault(key, asyncio.Lock())
+        # A caller that is cancelled does not stop its thread: whoever comes next waits for that too.
+        return await asyncio.shield(self._in_turn(key, offset, data))
+
+    async def _in_turn(self, key: LogKey, offset: int, data: bytes) -> int:
+        turn = self._turns.setdefault(key, _Turn())
+        turn.users += 1
         try:
-            async with lock:
+            async with turn.lock:
                 return await asyncio.to_thread(self._append, key, offset, data)
         finally:
-            if not lock.locked():
-                self._locks.pop(key, None)
+            # A lock that was let go has waiters that do not hold it yet: only who uses it counts.
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[key]
 
     async def size(self, key: LogKey) -> int:
         """Returns the committed size; 0 for a log that is not there."""
@@ -142,8 +158,12 @@ class MetricFiles:
 
     async def append(self, task_id: str, lease_epoch: int, offset: int, points: Sequence[MetricPoint]) -> int:
         """Appends what is new of the points and returns how many there are."""
-        async with self._lock:
-            return await asyncio.to_thread(self._append, task_id, lease_epoch, offset, points)
+
+        async def in_turn() -> int:
+            async with self._lock:
+                return await asyncio.to_thread(self._append, task_id, lease_epoch, offset, points)
+
+        return await asyncio.shield(in_turn())
 
     async def read(self, task_id: str, lease_epoch: int, offset: int, limit: int) -> Sequence[MetricPoint]:
         """Returns at most so many points from the offset."""

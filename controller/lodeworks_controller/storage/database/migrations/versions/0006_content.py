@@ -25,3 +25,43 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("blobs", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_blobs_unreferenced_at"), ["unreferenced_at"], unique=False)
+    log_key = ("task_id", "lease_epoch", "stream")
+    op.create_table(
+        "log_streams",
+        *_log_key(),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sealed_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(*log_key, name=op.f("pk_log_streams")),
+    )
+    op.create_table(
+        "log_tails",
+        *_log_key(),
+        sa.Column("start_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint(*log_key, "start_bytes", name=op.f("pk_log_tails")),
+    )
+    op.create_table(
+        "log_parts",
+        *_log_key(),
+        sa.Column("start_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint(*log_key, "start_bytes", name=op.f("pk_log_parts")),
+    )
+    op.create_table(
+        "metric_points",
+        sa.Column("task_id", sa.String(length=26), nullable=False),
+        sa.Column("lease_epoch", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("point", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("task_id", "lease_epoch", "number", name=op.f("pk_metric_points")),
+    )
+
+
+def _log_key() -> list[sa.Column[str] | sa.Column[int]]:
+    return [
+        sa.Column("task_id", sa.String(length=26), nullable=False),
+        sa.Column("lease_epoch", sa.BigInteger(), nullable=False),
+        sa.Column("stream", sa.String(length=10), nullable=False),
+    ]
