@@ -19,6 +19,9 @@ from lodeworks_controller.domain.worker import Gpu, Worker, WorkerState
 from lodeworks_controller.service.quota import RememberedQuotas
 from lodeworks_controller.service.store import Transaction
 
+_LOOK_AHEAD = 32
+"""How many tasks of a lane are looked at for one that may go before a big task."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -41,8 +44,6 @@ class Choice:
                 continue
             if self._may_start(lane, task):
                 yield turn
-            else:
-                self.draw.close(lane)
 
     def _may_start(self, lane: Lane, task: Task) -> bool:
         kept = self.reservation
@@ -77,11 +78,12 @@ class Choosing:
             return None
         quotas = await self._quotas.at(tx)
         held = await tx.tasks.uses() if _counts(lanes, quotas) else {}
-        draw = Draw(
-            {lane: await tx.tasks.front(lane, now=tx.now(), limit=limit) for lane in suiting}, held=held, quotas=quotas
-        )
+        big = any(lane.wants.gpus >= BIG for lane in lanes)
+        ahead = max(limit, _LOOK_AHEAD) if big else limit
+        fronts = {lane: await tx.tasks.front(lane, now=tx.now(), limit=ahead) for lane in suiting}
+        draw = Draw(fronts, held=held, quotas=quotas)
         choice = Choice(worker.id, tx.now(), draw)
-        found = await self.reservation(tx, lanes, quotas=quotas, held=held)
+        found = await self.reservation(tx, lanes, quotas=quotas, held=held) if big else None
         if found is None:
             return choice
         kept, lane, task = found
