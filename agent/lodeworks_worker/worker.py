@@ -211,8 +211,9 @@ class Worker:
 
     def _gpu_use(self, taken: Fingerprint) -> GpuUse:
         fake = {gpu.uuid for gpu in self._config.fake_gpus}
+        now_s = asyncio.get_running_loop().time
         measure = measured(self._config.fake_gpus, real=any(gpu.uuid not in fake for gpu in taken.gpus))
-        return GpuUse(measure, free_below_bytes=self._config.gpu_free_below_bytes, now_s=time.monotonic)
+        return GpuUse(measure, free_below_bytes=self._config.gpu_free_below_bytes, now_s=now_s)
 
 
 async def work(config: Config, *, log: logging.Logger) -> None:

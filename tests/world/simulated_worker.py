@@ -116,7 +116,13 @@ async def live(machine: Machine, channel: SimulatedChannel, *, number: int, chan
     """One life of a worker process on a machine."""
     numbers = iter(range(1 << 30))
     worker = Worker(
-        Config(state=machine.folder, max_runs=machine.max_runs, cache_bytes=1 << 24, drivers=("fake",)),
+        Config(
+            state=machine.folder,
+            max_runs=machine.max_runs,
+            cache_bytes=1 << 24,
+            drivers=("fake",),
+            fake_gpus=tuple(Gpu(uuid) for uuid in machine.gpus),
+        ),
         worker_id=machine.worker_id,
         control=GrpcControlPlane(cast("Any", channel), hostname=machine.name, explain=_unexplained),
         transfer=GrpcBlobTransfer(cast("Any", channel)),
