@@ -109,6 +109,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position += 2
         if marker in _BARE_MARKERS:
             continue
+        if position + 2 > len(data):
+            raise FormatError("TRUNCATED", "the JPEG ends within its header")
         length = int.from_bytes(data[position : position + 2])
         if marker == _END or length < 2:  # noqa: PLR2004 — the length counts itself
             raise FormatError("UNREADABLE_PICTURE", "the JPEG ends without a picture or has an empty segment")
