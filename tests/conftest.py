@@ -1,18 +1,25 @@
 """Fixtures that every folder of tests may ask for."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from postgres_server import PostgresServer, find_programs, running_postgres
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """Returns a throw-away PostgreSQL server, one for all tests of a run."""
+def postgres_programs() -> Path:
+    """Returns the folder of PostgreSQL's programs."""
     programs = find_programs()
     if programs is None:
         pytest.skip("PostgreSQL's programs are missing; install the package postgresql")
-    with running_postgres(programs) as server:
+    return programs
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_programs: Path) -> Iterator[PostgresServer]:
+    """Returns a throw-away PostgreSQL server, one for all tests of a run."""
+    with running_postgres(postgres_programs) as server:
         yield server
 
 

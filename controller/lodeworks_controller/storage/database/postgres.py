@@ -22,7 +22,7 @@ from lodeworks_controller.domain.clock import from_micros
 from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.storage.database.connection import Connection, Parameters, Rows
 from lodeworks_controller.storage.database.postgres_address import postgres_engine
-from lodeworks_controller.storage.database.postgres_refusal import refusal
+from lodeworks_controller.storage.database.postgres_refusal import AWAY, refusal
 from lodeworks_controller.storage.database.postgres_schema import order_by_code_point
 from lodeworks_controller.storage.database.schema import metadata
 
@@ -187,13 +187,24 @@ class PostgresDatabase:
             raise UnavailableError("SHUTTING_DOWN", "the controller is stopping; try again")
         unit = _Unit(engine)
         try:
-            await unit.begin(begin)
+            try:
+                await unit.begin(begin)
+            except UnavailableError as error:
+                if error.reason != AWAY:
+                    raise
+                # The pool's connection may be from before the server started anew; nothing was done on it yet.
+                await self._leave(unit)
+                unit = _Unit(engine)
+                await unit.begin(begin)
             yield unit
         finally:
-            leaving = asyncio.ensure_future(unit.leave())
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
-            await asyncio.shield(leaving)
+            await self._leave(unit)
+
+    async def _leave(self, unit: _Unit) -> None:
+        leaving = asyncio.ensure_future(unit.leave())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        await asyncio.shield(leaving)
 
 
 def moment_of(connection: Connection) -> datetime:

@@ -1,9 +1,13 @@
 """What a failure of PostgreSQL means to a caller."""
 
+from typing import Final
+
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from lodeworks_controller.errors import ExhaustedError, InvalidError, LodeworksError, UnavailableError
+
+AWAY: Final = "DATABASE_AWAY"
 
 _BUSY = frozenset({"40001", "40P01", "55P03", "57014"})
 """Serialization, deadlock, lock not to be had in time, statement stopped."""
@@ -39,7 +43,7 @@ def refusal(error: Exception) -> LodeworksError | None:
 def server_away(error: Exception) -> UnavailableError:
     """Returns the refusal for a server that does not answer."""
     why = " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
-    return UnavailableError("DATABASE_AWAY", f"the database server does not answer ({why}); try again")
+    return UnavailableError(AWAY, f"the database server does not answer ({why}); try again")
 
 
 def _sqlstate(error: Exception) -> str:
