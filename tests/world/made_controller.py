@@ -24,7 +24,10 @@ from lodeworks_worker.outcome import Outcome
 
 @dataclass
 class MadeController:
-    """Grants what lies in `waiting`; keeps logs, metrics and outcomes by (task, epoch). `away` lets every call fail."""
+    """Grants what lies in `waiting`; keeps logs, metrics and outcomes by (task, epoch). `away` lets every call fail.
+
+    `calls` counts what came, `turned_away` what it did not answer, `polls` those that it did: tests wait on these.
+    """
 
     waiting: list[Grant] = field(default_factory=list)
     directives: list[Directive] = field(default_factory=list)
@@ -43,9 +46,14 @@ class MadeController:
     away: bool = False
     loses_replies: bool = False
     session: int = 0
+    calls: int = 0
+    turned_away: int = 0
+    polls: int = 0
 
     def _answering(self) -> None:
+        self.calls += 1
         if self.away:
+            self.turned_away += 1
             raise UnreachableError("nobody answers")
 
     def _leased(self, task_id: str, lease_epoch: int) -> None:
@@ -90,6 +98,7 @@ class MadeController:
         grants, self.waiting = [*unlisted, *self.waiting[:max_leases]], self.waiting[max_leases:]
         self.leased.update({(one.task_id, one.lease_epoch): one for one in grants})
         orders = tuple(one for one in self.directives if one.seq > have_directive_seq)
+        self.polls += 1
         return Polled(tuple(grants), orders)
 
     async def report(
