@@ -39,6 +39,10 @@ class Config:
     webhook_networks: tuple[str, ...] = ()
     """Networks (CIDR) that webhooks may reach though they are this machine's or its link's."""
     log_level: str = "INFO"
+    log_format: str = "text"
+    """text or json."""
+    drain_s: float = 0.0
+    """How long a controller that stops goes on serving after it has said that it does not: for balancers to notice."""
     pool_processes: int = 2
     pool_memory_bytes: int = 2 * 1024**3
     finish_at_once: int = 4

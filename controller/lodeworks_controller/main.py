@@ -17,6 +17,7 @@ from typing import Any
 
 from lodeworks_controller.config import Config, load_config
 from lodeworks_controller.errors import ConflictError, InvalidError, LodeworksError, NotFoundError, UnavailableError
+from lodeworks_controller.log_lines import start_log
 from lodeworks_controller.state_lock import Note, locked, read_note, remove_note, write_note
 
 _FAILED = 1
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     shared.add_argument("--shared", metavar="FOLDER", help="folder of content and trust that all controllers see")
     shared.add_argument("--config", type=Path, help="TOML file; flags and LODE_* variables win")
+    shared.add_argument(
+        "--log-format", dest="log_format", choices=["text", "json"], help="lines for people or programs"
+    )
     shared.add_argument("--log-level", dest="log_level", help="DEBUG, INFO, WARNING or ERROR")
 
     init = commands.add_parser("init", parents=[shared], help="make an installation; harmless to repeat")
@@ -106,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _start_log(config: Config) -> None:
     level = logging.getLevelNamesMapping().get(config.log_level.upper(), logging.INFO)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_log(level=level, style=config.log_format)
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
 
 

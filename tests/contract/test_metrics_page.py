@@ -2,14 +2,34 @@
 
 import asyncio
 
+from lodeworks_controller.adapters.prometheus import PrometheusMeter
 from lodeworks_controller.service.figures import Figures
+from lodeworks_controller.service.meter import Meter, NoMeter
 from lodeworks_controller.transport.metrics import metrics_page
 
-FIGURES = Figures(tasks={"queued": 2, "running": 1}, workers={"online": 1}, gpus_held=3)
+FIGURES = Figures(
+    tasks={"queued": 2, "running": 1},
+    workers={"online": 1},
+    gpus_held=3,
+    open_tasks={("train", "queued"): 2},
+    queue_age_s=12.5,
+    deliveries={"dead": 4},
+    roles={"placer": "rack-1"},
+    blobs={"stored": (5, 600)},
+)
 
 
 async def measure() -> Figures:
     return FIGURES
+
+
+def use(meter: Meter) -> None:
+    meter.rpc("/lodeworks.api.task.v1.TaskService/GetTask", "OK", 0.004)
+    meter.rpc("/lodeworks.api.task.v1.TaskService/GetTask", "NOT_FOUND", 0.004)
+    meter.committed(0.002, 7)
+    meter.granted("train", 3.0)
+    meter.granted("train", -0.5)  # the clocks of two controllers
+    meter.attempt_ended("train", "failed", "OOM")
 
 
 async def ask(port: int, request: bytes) -> bytes:
@@ -23,18 +43,39 @@ async def ask(port: int, request: bytes) -> bytes:
 
 
 async def test_the_figures_are_told_in_the_form_of_prometheus() -> None:
-    async with metrics_page("127.0.0.1:0", measure) as port:
+    meter = PrometheusMeter(version="1.2.3")
+    use(meter)
+    use(NoMeter())
+    async with metrics_page("127.0.0.1:0", lambda: meter.page(measure)) as port:
         answer = (await ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).decode()
         assert answer.startswith("HTTP/1.1 200 OK\r\n")
-        assert 'lodeworks_tasks{state="queued"} 2\n' in answer
-        assert 'lodeworks_workers{state="online"} 1\n' in answer
-        assert "lodeworks_gpus_held 3\n" in answer
+        for line in (
+            'lodeworks_build{version="1.2.3"} 1.0',
+            'lodeworks_tasks{state="queued"} 2.0',
+            'lodeworks_open_tasks{kind="train",state="queued"} 2.0',
+            "lodeworks_queue_age_seconds 12.5",
+            'lodeworks_workers{state="online"} 1.0',
+            "lodeworks_gpus_held 3.0",
+            'lodeworks_webhook_deliveries{state="dead"} 4.0',
+            'lodeworks_role_held{holder="rack-1",role="placer"} 1.0',
+            'lodeworks_blob_bytes{which="stored"} 600.0',
+            'lodeworks_rpcs_total{code="NOT_FOUND",method="/lodeworks.api.task.v1.TaskService/GetTask"} 1.0',
+            'lodeworks_attempts_total{kind="train",outcome="failed",reason="OOM"} 1.0',
+            "lodeworks_committed_units_total 7.0",
+            "lodeworks_commit_seconds_count 1.0",
+            'lodeworks_task_wait_seconds_count{kind="train"} 2.0',
+        ):
+            assert f"{line}\n" in answer, line
+        assert "process_resident_memory_bytes" in answer
         assert (await ask(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 404")
 
 
 async def test_a_port_in_use_is_no_reason_to_end() -> None:
-    async with metrics_page("127.0.0.1:0", measure) as port:
-        async with metrics_page(f"127.0.0.1:{port}", measure) as second:
+    async def page() -> bytes:
+        return b""
+
+    async with metrics_page("127.0.0.1:0", page) as port:
+        async with metrics_page(f"127.0.0.1:{port}", page) as second:
             assert second == 0
-        async with metrics_page("", measure) as none:
+        async with metrics_page("", page) as none:
             assert none == 0

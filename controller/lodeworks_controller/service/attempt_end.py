@@ -7,6 +7,7 @@ from lodeworks_controller.domain.task.attempt import Attempt, Outcome
 from lodeworks_controller.domain.task.retry import Backoff, after_failure
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
+from lodeworks_controller.service.meter import Meter, NoMeter
 from lodeworks_controller.service.store import Transaction
 from lodeworks_controller.service.task import swap
 from lodeworks_controller.service.wake import Wakes
@@ -18,7 +19,8 @@ Chance = Callable[[], float]
 class AttemptEnd:
     """Ends attempts that did not succeed."""
 
-    def __init__(self, *, wakes: Wakes, backoff: Backoff, chance: Chance) -> None:
+    def __init__(self, *, wakes: Wakes, backoff: Backoff, chance: Chance, meter: Meter | None = None) -> None:
+        self._meter = meter or NoMeter()
         self._wakes = wakes
         self._backoff = backoff
         self._chance = chance
@@ -37,6 +39,8 @@ class AttemptEnd:
         )
         tx.on_commit(self._wakes.finisher.set if after.state is TaskState.FINISHING else self._wakes.placer.set)
         tx.on_commit(lambda: self._wakes.task_changed(task.id))
+        outcome = attempt.outcome.value if attempt.outcome else ""
+        tx.on_commit(lambda: self._meter.attempt_ended(task.kind, outcome, failure.reason.value))
         return after
 
     async def lose(self, tx: Transaction, task: Task, *, why: str) -> Task:

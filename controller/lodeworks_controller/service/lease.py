@@ -17,8 +17,9 @@ from lodeworks_controller.domain.task.task import Failure, Task
 from lodeworks_controller.domain.worker import Capabilities, DirectiveKind, Gpu, Worker
 from lodeworks_controller.errors import ConflictError, NotFoundError, SessionSupersededError, StaleLeaseError
 from lodeworks_controller.service.attempt_end import AttemptEnd
-from lodeworks_controller.service.checkpoint import keep_last
+from lodeworks_controller.service.checkpoint import forget_checkpoint, keep_last
 from lodeworks_controller.service.completion import Completion, FindMissing, LogTail
+from lodeworks_controller.service.meter import Meter, NoMeter
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
 from lodeworks_controller.service.wake import Wakes
@@ -90,7 +91,9 @@ class LeaseService:
         terms: LeaseTerms,
         find_missing: FindMissing,
         log_tail: LogTail,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or NoMeter()
         self._store = store
         self._ends = ends
         self._wakes = wakes
@@ -239,16 +242,18 @@ class LeaseService:
                 )
             if told.outputs:
                 await tx.tasks.put_outputs(task.id, told.lease_epoch, told.outputs)
-                await keep_last(tx, task, told.lease_epoch, told.outputs, over=succeeded)
             ended = _ended(attempt, told, tail=tail, tx=tx)
             if succeeded:
+                await forget_checkpoint(tx, task)
                 await self._succeed(tx, task, ended, told.outputs)
             else:
+                await keep_last(tx, task, told.lease_epoch, told.outputs)
                 await self._ends.fail(tx, task, ended, _failure(ended))
         self._wakes.ring(worker_id)
 
     async def _succeed(self, tx: Transaction, task: Task, attempt: Attempt, outputs: Sequence[Output]) -> None:
         await tx.tasks.put_attempt(attempt)
+        tx.on_commit(lambda: self._meter.attempt_ended(task.kind, Outcome.SUCCEEDED.value, ""))
         if task.resources.gpus:
             await tx.workers.free_gpus(task.id)
         after = replace(

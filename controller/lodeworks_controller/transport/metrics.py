@@ -3,20 +3,19 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-
-from lodeworks_controller.service.figures import Figures
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 _log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
-Measure = Callable[[], Awaitable[Figures]]
+Page = Callable[[], Awaitable[bytes]]
+"""Returns what a collector reads, in the text form of Prometheus."""
 
 
 @contextlib.asynccontextmanager
-async def metrics_page(listen: str, measure: Measure) -> AsyncIterator[int]:
+async def metrics_page(listen: str, page: Page) -> AsyncIterator[int]:
     """Answers ``GET /metrics`` on the port it yields, until left.
 
     A port in use is a warning and yields 0, since nothing else depends on it.
@@ -25,7 +24,7 @@ async def metrics_page(listen: str, measure: Measure) -> AsyncIterator[int]:
     host, _, port = listen.rpartition(":")
     if listen:
         try:
-            server = await asyncio.start_server(lambda read, write: _answer(read, write, measure), host, int(port))
+            server = await asyncio.start_server(lambda read, write: _answer(read, write, page), host, int(port))
         except (OSError, ValueError) as error:
             _log.warning("no metrics: %s cannot be listened on (%s); choose another --listen-metrics", listen, error)
     try:
@@ -36,7 +35,7 @@ async def metrics_page(listen: str, measure: Measure) -> AsyncIterator[int]:
             await server.wait_closed()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, measure: Measure) -> None:
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, page: Page) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             request = await reader.readline()
@@ -45,7 +44,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, me
             if not request.startswith(b"GET /metrics"):
                 writer.write(_NOT_FOUND)
             else:
-                body = render(await measure()).encode()
+                body = await page()
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n"
                 writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
             await writer.drain()
@@ -55,19 +54,3 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, me
         _log.exception("the metrics could not be measured")
     finally:
         writer.close()
-
-
-def render(figures: Figures) -> str:
-    """Returns the figures as text."""
-    return (
-        _family("lodeworks_tasks", "Tasks by state.", "state", figures.tasks)
-        + _family("lodeworks_workers", "Workers by state.", "state", figures.workers)
-        + f"# HELP lodeworks_gpus_held GPUs that tasks hold.\n# TYPE lodeworks_gpus_held gauge\n"
-        f"lodeworks_gpus_held {figures.gpus_held}\n"
-    )
-
-
-def _family(name: str, told: str, label: str, values: Mapping[str, int]) -> str:
-    lines = [f"# HELP {name} {told}", f"# TYPE {name} gauge"]
-    lines += [f'{name}{{{label}="{key}"}} {value}' for key, value in sorted(values.items())]
-    return "\n".join(lines) + "\n"

@@ -25,6 +25,7 @@ from lodeworks_controller.service.figures import FigureService
 from lodeworks_controller.service.identity import IdentityService
 from lodeworks_controller.service.quota_service import QuotaService
 from lodeworks_controller.service.worker import WorkerService
+from lodeworks_controller.storage.blobs.folder import free_bytes
 from lodeworks_controller.transport.agent_content import LeaseContentServicer
 from lodeworks_controller.transport.content import ContentServicer
 from lodeworks_controller.transport.enrolment import WorkerEnrolmentServicer
@@ -183,6 +184,7 @@ class Controller:
             ca_pem=trust.authority.certificate_pem,
             services=self.for_agents(),
             logger=_log,
+            meter=self.ground.meter,
         )
         try:
             people = await listen_for_people(
@@ -191,20 +193,29 @@ class Controller:
                 key_pem=key,
                 services=self.for_people(",".join(config.agent_addresses) or f":{agents.port}"),
                 logger=_log,
+                meter=self.ground.meter,
             )
         except BaseException:
             await agents.stop(grace_s=0)
             raise
         try:
-            measure = FigureService(self.ground.store, terms=self.ground.terms).measure
+            figures = FigureService(
+                self.ground.store, terms=self.ground.terms, free_bytes=lambda: free_bytes(config.state)
+            )
+            meter = self.ground.meter
             async with (
                 self.engine.running(),
                 self.operations.running(),
                 self.storage.running(),
                 self.datasets.running(self.engine.roles),
-                metrics_page(config.listen_metrics, measure),
+                metrics_page(config.listen_metrics, lambda: meter.page(figures.measure)),
             ):
-                yield Served(people.port, agents.port, trust.authority.fingerprint)
+                await asyncio.gather(agents.serve(), people.serve())
+                try:
+                    yield Served(people.port, agents.port, trust.authority.fingerprint)
+                finally:
+                    await asyncio.gather(agents.refuse(), people.refuse())
+                    await asyncio.sleep(config.drain_s)
         finally:
             # Open polls and watches end by themselves; what still runs then has the grace.
             self.ground.wakes.close()

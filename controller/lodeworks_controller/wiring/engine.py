@@ -55,7 +55,7 @@ class Engine:
         self.kinds = Kinds()
         self.log_store, self.metric_store = _log_stores(ground)
         self._settlement = Settlement(self.kinds, wakes=wakes)
-        ends = AttemptEnd(wakes=wakes, backoff=Backoff(), chance=chance)
+        ends = AttemptEnd(wakes=wakes, backoff=Backoff(), chance=chance, meter=ground.meter)
         self.tasks = TaskService(store, settlement=self._settlement, enter=enter, wakes=wakes, ids=ground.ids)
         self.leases = LeaseService(
             store,
@@ -65,9 +65,10 @@ class Engine:
             terms=terms,
             find_missing=ground.blobs.find_missing,
             log_tail=self._log_tail,
+            meter=ground.meter,
         )
         self.checkpoints = CheckpointService(store, find_missing=ground.blobs.find_missing)
-        self.grants = GrantService(store, wakes=wakes, terms=terms, chance=chance)
+        self.grants = GrantService(store, wakes=wakes, terms=terms, chance=chance, meter=ground.meter)
         self.logs = LogService(self.log_store, self.metric_store, check=self.leases.check, wakes=wakes)
         self.news = TaskNews(self.tasks, self.log_store, self.metric_store, wakes=wakes)
         self._reaping = Reaping(self.roles.store("reaper"), ends=ends, wakes=wakes)

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lodeworks_controller.adapters.prometheus import PrometheusMeter
 from lodeworks_controller.config import Config
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.ids import Ids, ulids
@@ -17,6 +18,7 @@ from lodeworks_controller.storage.database.unit import SqlStore
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_controller.trust.installation import Trust, load_trust
 from lodeworks_controller.wiring.place import belong
+from lodeworks_controller.wiring.version import program_version
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Ground:
     pool: Pool
     wakes: Wakes
     terms: LeaseTerms
+    meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(version=program_version()))
 
 
 @asynccontextmanager
@@ -46,7 +49,11 @@ async def grounded(config: Config, *, clock: Clock, pool: Pool) -> AsyncIterator
     await asyncio.to_thread(blobs.open)
     store = await SqlStore.open(config.database_address, clock=clock, ids=ids)
     try:
+        meter = PrometheusMeter(version=program_version())
+        store.measure_commits(meter.committed)
         await belong(config, store, ca_fingerprint=trust.authority.fingerprint, new_mark=ids())
-        yield Ground(config, clock, ids, store, SparingBlobs(blobs, store), blobs, trust, pool, Wakes(), LeaseTerms())
+        yield Ground(
+            config, clock, ids, store, SparingBlobs(blobs, store), blobs, trust, pool, Wakes(), LeaseTerms(), meter
+        )
     finally:
         await store.close()

@@ -27,6 +27,7 @@ from lodeworks_controller.storage.database.log import SqlLogRows
 from lodeworks_controller.storage.database.message import SqlMessageRows
 from lodeworks_controller.storage.database.model import SqlModelRows
 from lodeworks_controller.storage.database.object_class import SqlClassRows
+from lodeworks_controller.storage.database.object_index import SqlObjectRows
 from lodeworks_controller.storage.database.outbox import SqlOutboxRows
 from lodeworks_controller.storage.database.prediction_set import SqlPredictionSetRows
 from lodeworks_controller.storage.database.presence import SqlPresenceRows
@@ -101,6 +102,11 @@ class SqlTransaction:
     def collection(self) -> SqlCollectionRows:
         """The blobs as the collector sees them."""
         return SqlCollectionRows(self._connection, now=self._now)
+
+    @cached_property
+    def objects(self) -> SqlObjectRows:
+        """Where blobs lie in an object store."""
+        return SqlObjectRows(self._connection)
 
     @cached_property
     def logs(self) -> SqlLogRows:
@@ -239,6 +245,10 @@ class SqlStore:
 
         database = await PostgresDatabase(address).open()
         return cls(database, clock=clock, ids=ids, moment=moment_of if database_clock else None)
+
+    def measure_commits(self, notice: Callable[[float, int], None]) -> None:
+        """Tells of each commit from now on: its seconds, and how many units of work shared it."""
+        self._database.on_group = notice
 
     async def create_schema(self) -> None:
         """Creates every table that is missing."""
