@@ -9,7 +9,7 @@ from pathlib import Path
 from lodeworks_formats.manifest import sha256_file
 
 from lodeworks_worker.control_plane import BlobTransfer, ControlPlane, LocalFile, Scope
-from lodeworks_worker.errors import LeaseLostError, WorkerError
+from lodeworks_worker.errors import LeaseLostError, SessionLostError, UnreachableError, WorkerError
 from lodeworks_worker.harvest.checkpoint import mark_of, pack_checkpoint
 from lodeworks_worker.putting_down import in_thread
 
@@ -37,6 +37,15 @@ class CheckpointKeeper:
                 return  # the report says so as well, and ends the run
             except (WorkerError, OSError) as error:
                 self.log.info("the checkpoint of %s stays here for now: %s", self.scope.task_id, error)
+
+    async def last_look(self) -> None:
+        """Sends what a run that did not end well has left. Raises UnreachableError, LeaseLostError: come again."""
+        try:
+            await self.look()
+        except (UnreachableError, SessionLostError, LeaseLostError):
+            raise
+        except (WorkerError, OSError) as error:
+            self.log.warning("the last checkpoint of %s is lost: %s", self.scope.task_id, error)
 
     async def look(self) -> bool:
         """Sends the checkpoint if there is a new one; says whether it did."""

@@ -241,6 +241,8 @@ class HeldRun:
             await put_down(*beside)
         if ended is not None:
             self._say(f"ended with code {ended.code}, signal {ended.signal}")
+        if ended is None or not ended.succeeded:
+            await keeper.last_look()
         await self._save(phase=RunPhase.EXITED, exit=ended, ended_at=self._kit.clock())
 
     async def _stop_when_ordered(self) -> None:

@@ -16,6 +16,7 @@ from lodeworks.agent.worker.v1 import enrollment_pb2, enrollment_pb2_grpc
 from lodeworks.api.worker.v1 import worker_pb2, worker_pb2_grpc
 from lodeworks.channel.dial import ClientCertificate, dial
 from lodeworks_controller.config import Config
+from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef, Task
@@ -109,7 +110,7 @@ def signing_request() -> tuple[bytes, bytes]:
 
 
 @asynccontextmanager
-async def installation(state: Path, **more: Any) -> AsyncIterator[Installation]:
+async def installation(state: Path, *, terms: LeaseTerms | None = None, **more: Any) -> AsyncIterator[Installation]:
     """Makes an installation (or takes up the one there) and serves it on free ports."""
     config = Config(state=state, listen="127.0.0.1:0", listen_agents="127.0.0.1:0", listen_metrics="", grace_s=0.5)
     config = replace(config, **more)
@@ -120,7 +121,7 @@ async def installation(state: Path, **more: Any) -> AsyncIterator[Installation]:
         async with ground.store.snapshot() as tx:
             project = await tx.projects.find("default")
         assert project is not None
-        controller = Controller(ground)
+        controller = Controller(ground if terms is None else replace(ground, terms=terms))
         controller.engine.kinds.add(NothingKind())
         async with controller.serving() as served:
             yield Installation(

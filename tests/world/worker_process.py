@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
 from controller_world import Installation, installation
 from lodeworks.api.task.v1 import task_pb2, task_pb2_grpc
 from lodeworks.api.worker.v1 import worker_pb2, worker_pb2_grpc
-from lodeworks_controller.domain.task.run import Limits, Output, OutputSlot, RunSpec
+from lodeworks_controller.domain.task.lease import LeaseTerms
+from lodeworks_controller.domain.task.options import TaskOptions
+from lodeworks_controller.domain.task.run import Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.service.kinds.base import Commit, Product
@@ -43,7 +46,7 @@ class ScriptKind:
                 OutputSlot("stage/*"),
                 OutputSlot("note", required=bool(task.spec.get("needs_note", True))),
             ),
-            limits=Limits(stop_grace_s=5.0),
+            limits=replace(task.limits, stop_grace_s=5.0),
         )
 
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:
@@ -63,6 +66,7 @@ class Bench:
     """One installation and one machine on which workers come and go."""
 
     def __init__(self, home: Installation, kind: ScriptKind, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.kind = kind
         self.state = folder / "worker"
@@ -108,8 +112,25 @@ class Bench:
         self.process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self.process.wait, 30)
 
-    async def submit(self, **spec: object) -> str:
-        task = await self.home.submit(kind="script", requires=frozenset({self.kind.executor}), spec=spec)
+    async def lose_the_machine(self) -> None:
+        """Ends the worker, its shims and their executors with SIGKILL, as a power cut would."""
+        marks = [json.loads(mark.read_text()) for mark in self.state.glob("runs/*/run/shim.json")]
+        await self.kill()
+        for mark in marks:
+            for victim in [
+                psutil.Process(int(mark["pid"])),
+                *psutil.Process(int(mark["pid"])).children(recursive=True),
+            ]:
+                victim.kill()
+
+    async def submit(self, *, options: TaskOptions | None = None, lost_after_s: float = 60.0, **spec: object) -> str:
+        task = await self.home.submit(
+            kind="script",
+            requires=frozenset({self.kind.executor}),
+            spec=spec,
+            options=options or TaskOptions(),
+            lost_after_s=lost_after_s,
+        )
         return task.id
 
     async def task(self, task_id: str) -> task_pb2.Task:
@@ -160,10 +181,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path) -> AsyncIterator[Bench]:
+async def bench(folder: Path, *, terms: LeaseTerms | None = None) -> AsyncIterator[Bench]:
     """Serves a controller that knows the script kind, and yields the bench beside it."""
     kind = ScriptKind()
-    async with installation(folder / "controller") as home:
+    async with installation(folder / "controller", terms=terms) as home:
         home.controller.engine.kinds.add(kind)
         made = Bench(home, kind, folder)
         try:

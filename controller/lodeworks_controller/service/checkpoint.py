@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from lodeworks_controller.domain.task.attempt import Checkpoint
@@ -13,14 +14,21 @@ from lodeworks_controller.service.store import Transaction
 ROLE: Final = "checkpoint"
 """Of an output that a run leaves, and of the input that the next attempt finds."""
 
+_SOONEST: Final = timedelta(seconds=1)
+"""No worker looks for checkpoints more often."""
 
-async def keep_last(tx: Transaction, task: Task, lease_epoch: int, outputs: Sequence[Output], *, over: bool) -> None:
-    """Keeps the checkpoint among the outputs of an attempt for the next one, or forgets it when there is none."""
+
+async def keep_last(tx: Transaction, task: Task, lease_epoch: int, outputs: Sequence[Output]) -> None:
+    """Keeps the checkpoint among the outputs of an attempt that did not succeed, for the next one."""
     found = next((output for output in outputs if output.role == ROLE), None)
-    if found is None:
-        return
-    if not over:
+    if found is not None:
         await put_checkpoint(tx, task, lease_epoch, digest=found.digest, size_bytes=found.size_bytes)
+
+
+async def forget_checkpoint(tx: Transaction, task: Task) -> None:
+    """Lets go of the checkpoint of a task that has succeeded; one of a moment's length has none."""
+    granted_at = task.lease.granted_at
+    if task.attempt_no <= 1 and granted_at is not None and tx.now() - granted_at < _SOONEST:
         return
     before = await tx.tasks.checkpoint(task.id)
     if before is not None:
