@@ -14,6 +14,8 @@ _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "builtin:ingest": ("worker", ("lodeworks_builtin", "pyarrow", "cv2", "defusedxml")),
     "builtin:export": ("worker", ("lodeworks_builtin", "pyarrow", "defusedxml")),
     "builtin:generate": ("worker", ("lodeworks_builtin", "pyarrow", "numpy", "cv2")),
+    "builtin:signals": ("worker", ("lodeworks_builtin", "pyarrow", "numpy", "cv2")),
+    "builtin:analyze": ("worker", ("lodeworks_builtin", "pyarrow", "numpy")),
     "builtin:infer": ("worker", ("lodeworks_builtin", "pyarrow", "lodeworks_runtime", "onnxruntime", "cv2")),
     "builtin:mine": ("worker", ("lodeworks_builtin", "pyarrow", "lodeworks_runtime", "onnxruntime", "cv2")),
     "builtin:evaluate": ("evaluation", ("lodeworks_builtin", "pyarrow", "lodeworks_evaluation", "hotcoco")),
@@ -21,6 +23,7 @@ _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "convert",
         ("lodeworks_builtin", "lodeworks_converters", "onnx", "onnxruntime", "openvino", "nncf", "hotcoco"),
     ),
+    "builtin:adopt": ("convert", ("lodeworks_builtin", "lodeworks_runtime", "onnx", "onnxruntime", "cv2")),
     "executor:detector": ("detector", ("lodeworks_detector", "torch", "onnx", "cv2")),
 }
 _PROBE = """
