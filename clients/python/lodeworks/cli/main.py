@@ -26,6 +26,7 @@ _COMMANDS = {
     "version": ("login", "Show the version of this program."),
     "completion": ("login", "Print the completion script of a shell."),
     "profile": ("login", "Switch between servers."),
+    "backup": ("backup", "Everything of an installation in one folder."),
     "project": ("project", "Projects and their members."),
     "class": ("object_class", "The classes of a project."),
     "dataset": ("dataset", "Pictures and annotations, in versions."),
