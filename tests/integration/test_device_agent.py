@@ -134,7 +134,7 @@ async def test_front_and_algorithm_outlive_the_agent_and_are_found_again(world, 
     before = front.read_bytes(), process.read_bytes()
     with client_asking(made) as out:
         made.kill()
-        await asyncio.sleep(0.5)
+        await until(lambda: out.exists() and out.read_text().count("\n") >= 5)  # answers without the agent
         made.start()
         await until(lambda: made.log.read_text().count("the controller answers") == 2)
         assert made.stop() == 0
