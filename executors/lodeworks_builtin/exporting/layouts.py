@@ -88,6 +88,10 @@ def write_voc_layout(export: Export, pictures: Iterable[Picture], *, folders: Vo
         # Other tools find only the pictures that a list names, ours take this name for none.
         for split, stems in sorted(splits.items()):
             export.archive.text(f"ImageSets/Main/{split}.txt", "".join(f"{stem}\n" for stem in stems).encode())
+    if folders is DEVKIT:
+        # Other tools want the classes declared here; their form of it parts its columns with colons.
+        lines = [f"{name}:::\n" for name in export.class_names if ":" not in name and name.isprintable()]
+        export.archive.text("labelmap.txt", "".join(["# label:color_rgb:parts:actions\n", *lines]).encode())
     if export.options.predictions:
         meta = {"model": {"name": export.options.model_name}, "eval_class_names": list(export.class_names)}
         export.archive.text("pred/meta.yaml", render_config(meta).encode())
