@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lodeworks.cli.session import Session
 
 _LINES = 12
-_LIMITS = {"start_timeout": "start within", "run_timeout": "end within", "stall_timeout": "stalls for"}
+_LIMITS = {"start_timeout": "to start within", "run_timeout": "to end within", "stall_timeout": "to stall at most"}
 
 
 def print_task(session: Session, task: Task, *, attempts: bool = False) -> None:
@@ -37,11 +37,11 @@ def print_task(session: Session, task: Task, *, attempts: bool = False) -> None:
         ("after", ", ".join(data["depends_on"])),
         ("worker", data["worker_name"]),
         ("attempts", _budget(data)),
-        ("checkpoint", data["checkpoint_time"]),
+        ("checkpoint", _moment(data["checkpoint_time"])),
         ("equals", _equal(data)),
         ("result", (data["result"] or {}).get("name") or (data["result"] or {}).get("id")),
-        ("made", f"{data['create_time']} by {data['create_user'] or 'the controller'}"),
-        ("ran", _ran(data["start_time"], data["end_time"])),
+        ("made", f"{_moment(data['create_time'])} by {data['create_user'] or 'the controller'}"),
+        ("ran", "" if data["reused"] else _ran(data["start_time"], data["end_time"])),
     ]
     session.output.one(task, rows=[(key, value) for key, value in rows if value not in ("", None)])
     if attempts and (len(data["attempts"]) > 1 or data["reason"] != "unspecified"):
@@ -88,7 +88,10 @@ def _asked(data: Mapping[str, Any]) -> str:
     options = data["options"] or {}
     told = [f"priority {options['priority']}"] if options.get("priority") else []
     if options.get("gpus"):
-        told.append(f"{options['gpus']} GPUs" + (" that nobody else uses" if options["only_free_gpus"] else ""))
+        told.append(
+            f"{options['gpus']} GPU{'s' if options['gpus'] > 1 else ''}"
+            + (" that nobody else uses" if options["only_free_gpus"] else "")
+        )
     if options.get("labels"):
         told.append(f"labels {options['labels']}")
     told.extend(f"{text} {clock(options[name])}" for name, text in _LIMITS.items() if options.get(name))
@@ -100,7 +103,7 @@ def _budget(data: Mapping[str, Any]) -> str:
         return ""
     left = f"{data['retries_left']} after its own failures, {data['infrastructure_retries_left']} after the platform's"
     over = data["state"] in {"succeeded", "failed", "cancelled"}
-    waits = f"; the next not before {data['not_before_time']}" if data["not_before_time"] else ""
+    waits = f"; the next not before {_moment(data['not_before_time'])}" if data["not_before_time"] else ""
     return str(data["attempt"]) if over else f"{data['attempt']} (left: {left}){waits}"
 
 
@@ -114,7 +117,12 @@ def _equal(data: Mapping[str, Any]) -> str:
 def _ran(start: str | None, end: str | None) -> str:
     if start is None:
         return ""
-    return f"{start} for {_took(start, end)}" if end else f"since {start}"
+    return f"{_moment(start)} for {_took(start, end)}" if end else f"since {_moment(start)}"
+
+
+def _moment(text: str | None) -> str:
+    """Writes a time to the second, as this machine's clock shows it."""
+    return "" if text is None else datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _took(start: str | None, end: str | None) -> str:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from lodeworks.api.task.v1.task_pb2 import Task
     from lodeworks.blocking.task import TaskEvent
 
-_CURVES = ("val/mAP50", "val/map50", "mAP50", "mAP", "train/loss", "loss")
+_CURVES = ("val/mAP50", "val/map50", "val/AP50", "mAP50", "mAP", "train/loss", "loss")
 """Which series is drawn large where there are several; after these the first."""
+_SAID = 3
+_LISTED = 8
 _WORTH = 0.02
 _WINDOW = 64
 
@@ -123,15 +125,21 @@ class Watch:
         self._drawn = 0
 
     def _newest(self) -> str:
-        return "".join(f"  {name}={values[-1]:.4g}" for name, values in sorted(self._series.items()))
+        return "".join(f"  {name}={self._series[name][-1]:.4g}" for name in self._chosen(_SAID))
+
+    def _chosen(self, most: int) -> list[str]:
+        """Returns the names of the series that say the most, those known to matter first."""
+        known = [name for name in _CURVES if name in self._series]
+        return [*known, *sorted(set(self._series) - set(known))][:most]
 
     def _picture(self) -> list[str]:
         if not self._series:
             return []
         width = min(64, shutil.get_terminal_size().columns - 14)
-        large = next((name for name in _CURVES if name in self._series), next(iter(self._series)))
-        lines = [f"  {large}", *chart(self._series[large], width=width)]
-        for name, values in sorted(self._series.items()):
+        chosen = self._chosen(_LISTED)
+        lines = [f"  {chosen[0]}", *chart(self._series[chosen[0]], width=width)]
+        for name in chosen:
+            values = self._series[name]
             lines.append(f"  {name:<24} {values[-1]:>10.4g}  {sparkline(values)}")
         return lines
 
