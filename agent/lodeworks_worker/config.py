@@ -5,6 +5,10 @@ max_runs = 2
 cache_bytes = 20000000000
 drivers = ["process", "docker"]
 
+import_roots = ["/data/pictures"]        # folders that imports may read with --on-worker; none by default
+import_private_addresses = false         # whether imports may fetch from private networks and this machine
+import_max_bytes = 1000000000000         # the most that an import fetches from an address
+
 [labels]
 room = "hall-2"
 
@@ -54,13 +58,19 @@ _KEYS = frozenset(
         "docker_host",
         "docker_user",
         "log_level",
+        "import_roots",
+        "import_private_addresses",
+        "import_max_bytes",
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How this worker works. `program_environment` is what every program of it inherits."""
+    """How this worker works.
+
+    `program_environment` is what every program of it inherits, with what imports may reach.
+    """
 
     state: Path
     max_runs: int
@@ -135,8 +145,26 @@ def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str
         docker_host=values.get("docker_host"),
         docker_user=values.get("docker_user"),
         log_level=str(values.get("log_level", "INFO")).upper(),
-        program_environment={name: variables[name] for name in _INHERITED if name in variables},
+        program_environment={
+            **{name: variables[name] for name in _INHERITED if name in variables},
+            **_import_policy(values),
+        },
     )
+
+
+def _import_policy(values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what the built-in `ingest` reads of its owner's will (lodeworks_builtin.ingesting.location)."""
+    roots = _words(values.get("import_roots", []), "import_roots")
+    if wrong := [root for root in roots if not Path(root).is_absolute() or os.pathsep in root]:
+        raise ConfigError(f"import_roots: {wrong[0]!r} is no absolute path without {os.pathsep!r}")
+    private = values.get("import_private_addresses", False)
+    if private not in (True, False, "true", "false", "1", "0"):
+        raise ConfigError(f"import_private_addresses must be true or false, not {private!r}")
+    policy = {"LODE_IMPORT_ROOTS": os.pathsep.join(roots)} if roots else {}
+    policy |= {"LODE_IMPORT_PRIVATE": "1"} if private in (True, "true", "1") else {}
+    if "import_max_bytes" in values:
+        policy["LODE_IMPORT_MAX_BYTES"] = str(_whole(values, "import_max_bytes", 1))
+    return policy
 
 
 def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

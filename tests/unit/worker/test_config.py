@@ -67,3 +67,21 @@ def test_a_wrong_key_is_named(tmp_path, text, words):
 def test_a_file_that_was_named_must_be_there(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         load({}, environ={}, file=tmp_path / "none.toml")
+
+
+def test_what_imports_may_reach_is_the_owners_to_say(tmp_path):
+    (tmp_path / "worker.toml").write_text(
+        'import_roots = ["/data", "/more"]\nimport_private_addresses = true\nimport_max_bytes = 5\n'
+    )
+    told = load({"state": str(tmp_path)}, environ={"PATH": "/bin"}).program_environment
+    assert told == {
+        "PATH": "/bin",
+        "LODE_IMPORT_ROOTS": "/data:/more",
+        "LODE_IMPORT_PRIVATE": "1",
+        "LODE_IMPORT_MAX_BYTES": "5",
+    }
+    assert load({"state": str(tmp_path / "none")}, environ={}).program_environment == {}
+    for wrong in ('import_roots = ["data"]', "import_private_addresses = 7", "import_max_bytes = 0"):
+        (tmp_path / "worker.toml").write_text(wrong)
+        with pytest.raises(ConfigError, match=wrong.partition(" ")[0]):
+            load({"state": str(tmp_path)}, environ={})
