@@ -17,7 +17,7 @@ TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), 
 VERBS = {
     "lode-device": {"enroll", "run", "status", "doctor", "shutdown"},
     "lode-worker": {"enroll", "run", "status", "doctor"},
-    "lode-controller": {"init", "serve", "migrate", "doctor"},
+    "lode-controller": {"init", "serve", "backup", "verify", "restore", "upgrade", "migrate", "doctor"},
 }
 
 
