@@ -19,6 +19,7 @@ from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.domain.worker import DirectiveKind, Gpu, Worker
 from lodeworks_controller.errors import ExistsError, InvalidError, UnavailableError
 from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.storage.database.postgres import PostgresDatabase
 from lodeworks_controller.storage.database.unit import SqlStore, SqlTransaction
 from postgres_server import running_postgres
 from sqlalchemy import text
@@ -241,6 +242,28 @@ async def test_a_unit_whose_connection_is_cut_was_never(stores: Sequence[SqlStor
             await tx.audit.add("after", "x")
     async with stores[0].snapshot() as tx:
         assert {entry.action for entry in await tx.audit.list()} == {"after"}
+
+
+async def test_a_frozen_controller_does_not_hold_the_others_up(postgres_url: str, stores: Sequence[SqlStore]) -> None:
+    frozen = await PostgresDatabase(postgres_url, frozen_s=0.3).open()
+    freezing = asyncio.Event()
+    thawed = asyncio.Event()
+
+    async def freeze() -> None:
+        async with frozen.write() as connection:
+            await connection.execute(text("SELECT 1"))
+            freezing.set()
+            await thawed.wait()
+            await connection.execute(text("SELECT 1"))
+
+    task = asyncio.create_task(freeze())
+    await freezing.wait()
+    async with stores[0].transaction() as tx:
+        await tx.audit.add("went on", "x")
+    thawed.set()
+    with pytest.raises(UnavailableError):
+        await task
+    await frozen.close()
 
 
 async def _end_others(tx: SqlTransaction) -> None:

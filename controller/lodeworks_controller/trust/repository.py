@@ -31,13 +31,15 @@ that refers to nothing and is overwritten by the next change.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from lodeworks_formats.manifest import canonical_json
 from tuf.api.metadata import (  # type: ignore[attr-defined]
@@ -56,6 +58,8 @@ from lodeworks_controller.errors import ExistsError, InvalidError, NotFoundError
 from lodeworks_controller.service.release import ReleasedPackage, SignedRelease
 from lodeworks_controller.trust.key_file import write_durably
 from lodeworks_controller.trust.signing_keys import DESIRED_STATE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, SigningKeys
+
+T = TypeVar("T")
 
 DESIRED_STATE_KEYS: Final = "trust/desired-state-keys.json"
 
@@ -113,7 +117,7 @@ class ReleaseRepository:
             raise InvalidError("RELEASE_EMPTY", "a release has a number from 1 on and at least one package")
         document = canonical_json(_release(name, number, packages))
         async with self._writing:
-            await asyncio.to_thread(self._add_target, path, document)
+            await asyncio.to_thread(self._alone, self._add_target, path, document)
         return SignedRelease(
             path=path,
             digest=hashlib.sha256(document).hexdigest(),
@@ -124,7 +128,7 @@ class ReleaseRepository:
     async def refresh(self) -> bool:
         """Signs anew what has passed half of its life; returns whether anything had. Called now and then."""
         async with self._writing:
-            return await asyncio.to_thread(self._refresh)
+            return await asyncio.to_thread(self._alone, self._refresh)
 
     async def leap(self, by: int) -> None:
         """Signs everything anew with versions so much higher.
@@ -132,7 +136,7 @@ class ReleaseRepository:
         After a restore devices may have seen versions that came after the backup, and they refuse lower ones.
         """
         async with self._writing:
-            await asyncio.to_thread(self._leap, by)
+            await asyncio.to_thread(self._alone, self._leap, by)
 
     async def metadata(self, name: str) -> bytes:
         """Returns a metadata file by its TUF name (``timestamp.json``, ``2.root.json``), or raises NotFoundError."""
@@ -153,6 +157,15 @@ class ReleaseRepository:
     async def trusted_root(self) -> bytes:
         """Returns the newest root metadata, which a new device is given."""
         return await asyncio.to_thread(self._newest_root)
+
+    def _alone(self, change: Callable[..., T], *given: Any) -> T:
+        """Makes a change while no other controller makes one in the same folder; the kernel ends a dead one's."""
+        descriptor = os.open(self._folder / "changing.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return change(*given)
+        finally:
+            os.close(descriptor)
 
     def _newest_root(self) -> bytes:
         version = 1

@@ -1,9 +1,9 @@
 """PostgreSQL: several controllers on one database, each with a pool of connections.
 
 Nearly all units of work decide on what they have just read. SQLite's single writer makes that exact; READ COMMITTED
-alone would not. So a unit of work takes one advisory lock of the database: by itself for ``write``, which is then as
-alone as on SQLite, over all controllers; shared with its like for ``write_beside``, whose users lock or swap each row
-that they decide on. The server gives the lock back with the transaction, also when a controller dies or freezes.
+alone would not. So a unit of work that may write takes one advisory lock of the database first, and is as alone as on
+SQLite, over all controllers; those that only read see one moment beside it. The server gives the lock back with the
+transaction, also when a controller dies or freezes.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from lodeworks_controller.domain.clock import from_micros
 from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.storage.database.connection import Connection, Parameters, Rows
-from lodeworks_controller.storage.database.postgres_address import postgres_engine
+from lodeworks_controller.storage.database.postgres_address import FROZEN_S, postgres_engine
 from lodeworks_controller.storage.database.postgres_refusal import AWAY, refusal
 from lodeworks_controller.storage.database.postgres_schema import order_by_code_point
 from lodeworks_controller.storage.database.schema import metadata
@@ -34,8 +34,9 @@ _LOCK_KEY = 0x10DE_0001
 """The advisory lock of units of work; a database has locks of its own, so installations do not meet."""
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _ALONE = f"SELECT pg_advisory_xact_lock({_LOCK_KEY}), {_NOW}"
-_BESIDE = f"SELECT pg_advisory_xact_lock_shared({_LOCK_KEY}), {_NOW}"
 _READ = f"SELECT NULL, {_NOW}"
+_FLEETING = ", set_config('synchronous_commit', 'off', true)"
+"""For what may be lost with the server's power: its commit does not wait for the disk."""
 
 
 class _Unit:
@@ -109,10 +110,13 @@ class PostgresDatabase:
         url: ``postgresql://[user[:password]@]host[:port]/name``, as libpq reads it.
         writers: Connections for units of work that may write.
         readers: Connections for units of work that only read.
+        frozen_s: How long a unit of work may do nothing before the server ends it.
     """
 
-    def __init__(self, url: str, *, writers: int = _WRITERS, readers: int = _READERS) -> None:
-        self._writing = postgres_engine(url, connections=writers)
+    def __init__(
+        self, url: str, *, writers: int = _WRITERS, readers: int = _READERS, frozen_s: float = FROZEN_S
+    ) -> None:
+        self._writing = postgres_engine(url, connections=writers, frozen_s=frozen_s)
         reading = postgres_engine(url, connections=readers)
         self._reading = reading.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         # Waiting for a connection here, not in the pool, can be given up.
@@ -146,18 +150,11 @@ class PostgresDatabase:
     @asynccontextmanager
     async def write(self, *, brief: bool = False, heartbeat: bool = False) -> AsyncIterator[_Unit]:
         """Opens a unit of work that may write, alone over all controllers; returns once it is durable."""
-        del brief, heartbeat  # of SQLite alone
+        del brief  # of SQLite alone
         self._refuse_nesting()
+        begin = _ALONE + _FLEETING if heartbeat else _ALONE
         # One at a time also here: those that wait for the server's lock would hold the pool's connections.
-        async with self._turn, self._writers, self._unit(self._writing, _ALONE) as unit, self._writes(unit):
-            yield unit
-
-    @asynccontextmanager
-    async def write_beside(self, *, brief: bool = False) -> AsyncIterator[_Unit]:
-        """Opens a unit of work that may write beside others of its kind; returns once it is durable."""
-        del brief
-        self._refuse_nesting()
-        async with self._writers, self._unit(self._writing, _BESIDE) as unit, self._writes(unit):
+        async with self._turn, self._writers, self._unit(self._writing, begin) as unit, self._writes(unit):
             yield unit
 
     @asynccontextmanager

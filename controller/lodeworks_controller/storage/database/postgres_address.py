@@ -15,8 +15,6 @@ _SESSION = {
     "application_name": "lode-controller",
     "jit": "off",  # compiling costs more than our short statements run
     "timezone": "UTC",
-    # A controller that freezes inside a unit of work must not hold the others up for ever.
-    "idle_in_transaction_session_timeout": "30s",
     "lock_timeout": "20s",
     # A controller whose machine lost its power holds locks until the server sees that it is gone.
     "tcp_keepalives_idle": "5",
@@ -24,6 +22,7 @@ _SESSION = {
     "tcp_keepalives_count": "3",
 }
 _CONNECT_S = 10.0
+FROZEN_S = 10.0
 
 
 def is_postgres(address: object) -> bool:
@@ -57,8 +56,15 @@ def without_secret(url: str) -> str:
     return f"{parts.scheme}://{user}{place}{parts.path}" + (f"?{query}" if query else "")
 
 
-def postgres_engine(url: str, *, connections: int) -> AsyncEngine:
-    """Returns an engine with a pool of at most so many connections; none is made yet."""
+def postgres_engine(url: str, *, connections: int, frozen_s: float = FROZEN_S) -> AsyncEngine:
+    """Returns an engine with a pool of at most so many connections; none is made yet.
+
+    Args:
+        url: The database.
+        connections: At most so many.
+        frozen_s: How long a unit of work may do nothing before the server ends it: a controller that freezes inside
+            one must not hold the others up for ever.
+    """
     arguments = dict(driver_arguments(url))
     return create_async_engine(
         URL.create("postgresql+asyncpg"),
@@ -67,7 +73,7 @@ def postgres_engine(url: str, *, connections: int) -> AsyncEngine:
         connect_args={
             **arguments,
             "timeout": _CONNECT_S,
-            "server_settings": _SESSION,
+            "server_settings": {**_SESSION, "idle_in_transaction_session_timeout": str(round(frozen_s * 1000))},
             "prepared_statement_cache_size": 1_000,
         },
     )

@@ -1,5 +1,6 @@
 """The release repository, read by python-tuf itself as a device does."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,6 +101,20 @@ async def test_many_releases_stay_readable(trust: Trust, device: Device) -> None
         await trust.repository.add_release("cells", number, packages=[PACKAGE])
         assert json.loads(device.read(f"releases/cells/{number}.json"))["number"] == number
     assert device.updater().get_targetinfo("releases/cells/1.json") is not None
+
+
+async def test_two_controllers_release_into_one_folder(
+    trust: Trust, device: Device, tmp_path: Path, clock: Hands
+) -> None:
+    other = load_trust(tmp_path / "trust", clock=clock)
+    await asyncio.gather(
+        *(
+            one.repository.add_release("cells", number, packages=[PACKAGE])
+            for number, one in enumerate([trust, other] * 5, 1)
+        )
+    )
+    for number in range(1, 11):
+        assert json.loads(device.read(f"releases/cells/{number}.json"))["number"] == number
 
 
 async def test_release_is_immutable_and_repeatable(trust: Trust) -> None:
