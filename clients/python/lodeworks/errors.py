@@ -88,12 +88,16 @@ class TaskFailedError(LodeError):
     Attributes:
         task_id: The task.
         log_tail: Last lines of its log.
+        next_step: What to do about it, for people.
     """
 
-    def __init__(self, message: str, *, reason: str, task_id: str, log_tail: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, reason: str, task_id: str, log_tail: tuple[str, ...] = (), next_step: str = ""
+    ) -> None:
         super().__init__(message, reason=reason)
         self.task_id = task_id
         self.log_tail = log_tail
+        self.next_step = next_step
 
 
 class ServerError(LodeError):

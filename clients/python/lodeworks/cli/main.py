@@ -120,3 +120,5 @@ def _complain(session: Session, error: LodeError) -> None:
     if isinstance(error, TaskFailedError):
         for line in error.log_tail:
             click.echo(f"  | {line}", err=True)
+        if error.next_step:
+            click.echo(f"next: {error.next_step}", err=True)

@@ -44,7 +44,7 @@ def print_task(session: Session, task: Task, *, attempts: bool = False) -> None:
         ("ran", "" if data["reused"] else _ran(data["start_time"], data["end_time"])),
     ]
     session.output.one(task, rows=[(key, value) for key, value in rows if value not in ("", None)])
-    if attempts and (len(data["attempts"]) > 1 or data["reason"] != "unspecified"):
+    if attempts and data["attempts"] and (len(data["attempts"]) > 1 or data["reason"] != "unspecified"):
         click.echo()
         session.output.many(list(task.attempts), columns=_COLUMNS)
     tail = data["log_tail"][-_LINES:]

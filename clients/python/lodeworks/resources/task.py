@@ -242,7 +242,11 @@ def failure_of(task: pb.Task) -> TaskFailedError:
     reason = pb.FailureReason.Name(task.reason).removeprefix("FAILURE_REASON_")
     why = task.error or task.message or f"see its log with `lode task logs {task.id}`"
     return TaskFailedError(
-        f"{task.title or task.kind} {state}: {why}", reason=reason, task_id=task.id, log_tail=tuple(task.log_tail)
+        f"{task.title or task.kind} {state}: {why}",
+        reason=reason,
+        task_id=task.id,
+        log_tail=tuple(task.log_tail),
+        next_step=task.next_step,
     )
 
 
