@@ -35,7 +35,7 @@ def chart(values: Sequence[float], *, width: int = 48, height: int = 6) -> list[
     for row in range(height):
         floor = (height - 1 - row) * 8
         cells = "".join(_EIGHTHS[max(0, min(8, step - floor))] for step in steps)
-        lines.append(f"{labels.get(row, ''):>9} ┤{cells}".rstrip())
+        lines.append(f"{labels.get(row, ''):>10} ┤{cells}".rstrip())
     return lines
 
 

@@ -147,7 +147,7 @@ class Watch:
         size = shutil.get_terminal_size()
         lines = [line[: size.columns - 1] for line in lines[: size.lines - 1]]
         up = f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else ""
-        click.echo(f"\r{up}\x1b[J" + "\n".join(lines), nl=False, err=True)
+        click.echo(f"\r{up}\x1b[J" + "\n".join(lines), nl=False, err=True, color=True)
         self._drawn = len(lines)
 
 
