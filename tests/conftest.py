@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from object_stores import make_bucket, running_s3
 from postgres_server import PostgresServer, find_programs, running_postgres
 
 
@@ -33,3 +35,20 @@ def postgres_url(postgres_server: PostgresServer) -> str:
 def database_address(request: pytest.FixtureRequest, tmp_path):
     """Returns where a new, empty database is to be: a file for SQLite, then an address for PostgreSQL."""
     return tmp_path / "lode.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Returns the address of an S3 of our own, one for all tests of a run; it checks no signatures."""
+    with running_s3() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_address: str, tmp_path) -> Any:
+    """Returns an object store that is empty."""
+    from lodeworks_controller.storage.blobs.object_address import object_store  # noqa: PLC0415
+
+    make_bucket(s3_address, "lodeworks")
+    options = {"endpoint": s3_address, "access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
+    return object_store(f"s3://lodeworks/{tmp_path.parent.name}/{tmp_path.name}", options)

@@ -24,6 +24,10 @@ class Config:
     """``postgresql://…`` for several controllers; empty = SQLite in the state folder, for exactly one."""
     shared: str = ""
     """A folder that all controllers of the installation see: its content, trust and logs. Empty = the state folder."""
+    blobs_url: str = ""
+    """``s3://bucket/prefix`` keeps content in an object store; empty = a folder. Keys and endpoint: the environment."""
+    cache_bytes: int = 20 * 1024**3
+    """What local copies of content may take where the content is in an object store."""
     listen: str = "0.0.0.0:7443"
     """For people, and for enrolment."""
     listen_agents: str = "0.0.0.0:7444"
@@ -81,6 +85,11 @@ class Config:
         return self.shared_folder / "blobs"
 
     @property
+    def object_folder(self) -> Path:
+        """The folder of unfinished writes and local copies, where content is in an object store; not shared."""
+        return self.state / "objects"
+
+    @property
     def logs(self) -> Path:
         """The folder of logs and metric series."""
         return self.shared_folder / "logs"
@@ -107,6 +116,18 @@ def load_config(flags: Mapping[str, Any], *, file: Path | None = None) -> Config
     # What `init` was told of the installation need not be said again.
     kept = _read(config.state / PLACE) if (config.state / PLACE).is_file() else {}
     return replace(config, **{name: _convert(name, value) for name, value in kept.items() if name not in found})
+
+
+def object_store_options() -> Mapping[str, str]:
+    """Returns how to reach the object store: the variables that every S3 program knows; those that are set."""
+    variables = {
+        "endpoint": "AWS_ENDPOINT_URL",
+        "access_key_id": "AWS_ACCESS_KEY_ID",
+        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+        "session_token": "AWS_SESSION_TOKEN",
+        "region": "AWS_REGION",
+    }
+    return {name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)}
 
 
 def _path(text: str | None) -> Path | None:

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="postgresql://user:password@host/name for several controllers; default: SQLite in the state folder",
     )
     shared.add_argument("--shared", metavar="FOLDER", help="folder of content and trust that all controllers see")
+    shared.add_argument("--blobs", dest="blobs_url", metavar="URL", help="s3://BUCKET/PREFIX; default: a folder")
     shared.add_argument("--config", type=Path, help="TOML file; flags and LODE_* variables win")
     shared.add_argument(
         "--log-format", dest="log_format", choices=["text", "json"], help="lines for people or programs"

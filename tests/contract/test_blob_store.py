@@ -3,7 +3,8 @@
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from lodeworks_controller.errors import ConflictError, ExhaustedError, GapError,
 from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.storage.blobs import unfinished
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
+from lodeworks_controller.storage.blobs.objects import ObjectBlobStore
+from lodeworks_controller.storage.database.unit import SqlStore
 
 CONTENT = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 OWNER = "project:a"
+LARGE = bytes(range(256)) * 20_000
 
 
 class Disk:
@@ -33,22 +37,38 @@ def disk() -> Disk:
     return Disk()
 
 
-@pytest.fixture
-def reopen(tmp_path: Path, disk: Disk) -> Callable[[], BlobStore]:
+@pytest.fixture(params=["disk", "objects"])
+async def reopen(request: pytest.FixtureRequest, tmp_path: Path, disk: Disk) -> AsyncIterator[Callable[[], BlobStore]]:
     """Opens the store as after a restart."""
+    numbers = count()
 
-    def make() -> BlobStore:
-        numbers = count()
-        store = DiskBlobStore(tmp_path / "blobs", ids=lambda: f"t{next(numbers)}", free=disk)
-        store.open()
-        return store
+    def ids() -> str:
+        return f"{tmp_path.name[-8:]}t{next(numbers)}"
 
-    return make
+    if request.param == "disk":
+        yield lambda: opened(DiskBlobStore(tmp_path / "blobs", ids=ids, free=disk))
+        return
+    index = await SqlStore.open(tmp_path / "lode.db", clock=lambda: datetime.now(UTC), ids=ids)
+    await index.create_schema()
+    objects = request.getfixturevalue("bucket")
+    yield lambda: opened(ObjectBlobStore(objects, index, folder=tmp_path / "local", ids=ids))
+    await index.close()
+
+
+def opened(store: DiskBlobStore | ObjectBlobStore) -> BlobStore:
+    store.open()
+    return store
 
 
 @pytest.fixture
 def blobs(reopen: Callable[[], BlobStore]) -> BlobStore:
     return reopen()
+
+
+@pytest.fixture
+def disk_blobs(tmp_path: Path, disk: Disk) -> BlobStore:
+    numbers = count()
+    return opened(DiskBlobStore(tmp_path / "blobs", ids=lambda: f"t{next(numbers)}", free=disk))
 
 
 def files(tmp_path: Path) -> set[str]:
@@ -102,44 +122,44 @@ async def test_batches(blobs: BlobStore, number: int) -> None:
         assert await blobs.read(blob.digest) == data
 
 
-async def test_batch_with_a_wrong_digest_keeps_nothing(blobs: BlobStore, tmp_path: Path) -> None:
+async def test_batch_with_a_wrong_digest_keeps_nothing(disk_blobs: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(InvalidError) as caught:
-        await blobs.put_many([b"a", b"b"], digests=[hashlib.sha256(b"a").hexdigest(), "0" * 64])
+        await disk_blobs.put_many([b"a", b"b"], digests=[hashlib.sha256(b"a").hexdigest(), "0" * 64])
 
     assert caught.value.reason == "DIGEST_MISMATCH"
     assert files(tmp_path) == set()
 
 
-async def test_full_disk_keeps_nothing(blobs: BlobStore, disk: Disk, tmp_path: Path) -> None:
+async def test_full_disk_keeps_nothing(disk_blobs: BlobStore, disk: Disk, tmp_path: Path) -> None:
     disk.free = 100 << 20
     with pytest.raises(ExhaustedError) as caught:
-        await blobs.put_many([CONTENT, bytes(60 << 20)])
+        await disk_blobs.put_many([CONTENT, bytes(60 << 20)])
     assert caught.value.reason == "DISK_FULL"
     with pytest.raises(ExhaustedError):
-        async with blobs.begin_write(DIGEST, size_bytes=60 << 20, owner=OWNER):
+        async with disk_blobs.begin_write(DIGEST, size_bytes=60 << 20, owner=OWNER):
             pass
     source = tmp_path / "source"
     source.write_bytes(bytes(60 << 20))
     with pytest.raises(ExhaustedError):
-        await blobs.put_file(source)
+        await disk_blobs.put_file(source)
 
     assert files(tmp_path) == set()
-    assert await blobs.written_bytes(DIGEST, owner=OWNER) == 0
+    assert await disk_blobs.written_bytes(DIGEST, owner=OWNER) == 0
 
 
 async def test_disk_that_fills_up_midway_keeps_nothing(
-    blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk_blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(unfinished, "sync_file", full)
-    async with blobs.begin_write(DIGEST, size_bytes=len(CONTENT), owner=OWNER) as writing:
+    async with disk_blobs.begin_write(DIGEST, size_bytes=len(CONTENT), owner=OWNER) as writing:
         await writing.append(0, CONTENT)
         with pytest.raises(ExhaustedError):
             await writing.commit()
 
-    assert await blobs.find_missing([DIGEST]) == {DIGEST}
+    assert await disk_blobs.find_missing([DIGEST]) == {DIGEST}
 
 
 @pytest.mark.parametrize("move", [False, True])
@@ -236,3 +256,36 @@ async def test_empty_blob(blobs: BlobStore) -> None:
 
     assert await blobs.read(digest) == b""
     assert (await blobs.put_bytes(b"")).digest == digest
+
+
+async def test_contents_sizes_and_removal(blobs: BlobStore) -> None:
+    small = await blobs.put_many([f"small {number}".encode() for number in range(30)])
+    large = await blobs.put_bytes(LARGE)
+
+    listed = {blob async for some in blobs.contents() for blob in some}
+    assert listed == {*small, large}
+    assert await blobs.sizes([small[0].digest, large.digest, "0" * 64]) == {
+        small[0].digest: small[0].size_bytes,
+        large.digest: large.size_bytes,
+    }
+    await blobs.delete([small[0].digest, large.digest, "0" * 64])
+    await blobs.compact()
+
+    assert await blobs.find_missing([small[0].digest, small[1].digest, large.digest]) == {small[0].digest, large.digest}
+    assert await blobs.read(small[1].digest) == b"small 1"
+    with pytest.raises(NotFoundError):
+        await blobs.read(large.digest)
+    await blobs.put_bytes(LARGE)
+    assert await blobs.read(large.digest, offset=1, limit=3) == LARGE[1:4]
+
+
+async def test_what_is_left_stays_readable_however_often_it_is_compacted(blobs: BlobStore) -> None:
+    kept = []
+    for number in range(6):
+        some = await blobs.put_many([f"batch {number} blob {one}".encode() for one in range(10)])
+        await blobs.delete([blob.digest for blob in some[::2]])
+        kept += some[1::2]
+        await blobs.compact()
+    for blob in kept:
+        assert hashlib.sha256(await blobs.read(blob.digest)).hexdigest() == blob.digest
+        assert (await blobs.locate(blob.digest)).path.stat().st_size == blob.size_bytes

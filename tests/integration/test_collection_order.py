@@ -114,6 +114,9 @@ class Kept:
         for digest in digests:
             self.there.pop(digest, None)
 
+    async def compact(self) -> None:
+        pass
+
     async def prune_writes(self, *, before: datetime) -> int:
         return 0
 

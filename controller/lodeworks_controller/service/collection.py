@@ -152,7 +152,9 @@ class Collection:
             await self.release()
             await self.learn()
             await self.mark()
-            return await self.sweep()
+            collected = await self.sweep()
+            await self._blobs.compact()
+            return collected
 
     async def look(self) -> Collected:
         """Returns what a pass would remove now; changes nothing that keeps content."""

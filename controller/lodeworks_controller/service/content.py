@@ -125,6 +125,10 @@ class BlobStore(Protocol):
         """Removes blobs; those that are not there count as removed. For the collector, which alone knows when."""
         ...
 
+    async def compact(self) -> None:
+        """Gives back the room that removed blobs still take, where it does not come back at once."""
+        ...
+
     async def prune_writes(self, *, before: datetime) -> int:
         """Removes unfinished writes that nobody went on with since a moment; returns how many."""
         ...

@@ -82,6 +82,10 @@ class SparingBlobs:
         """Removes blobs; the collector's alone."""
         await self._blobs.delete(digests)
 
+    async def compact(self) -> None:
+        """Gives back the room that removed blobs still take, where it does not come back at once."""
+        await self._blobs.compact()
+
     async def prune_writes(self, *, before: datetime) -> int:
         """Removes unfinished writes that nobody went on with since a moment."""
         return await self._blobs.prune_writes(before=before)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from lodeworks_controller.adapters.prometheus import PrometheusMeter
-from lodeworks_controller.config import Config
+from lodeworks_controller.config import Config, object_store_options
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.ids import Ids, ulids
 from lodeworks_controller.domain.task.lease import LeaseTerms
@@ -14,6 +14,8 @@ from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.service.sparing import SparingBlobs
 from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
+from lodeworks_controller.storage.blobs.object_address import object_store
+from lodeworks_controller.storage.blobs.objects import ObjectBlobStore
 from lodeworks_controller.storage.database.unit import SqlStore
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_controller.trust.installation import Trust, load_trust
@@ -45,10 +47,10 @@ async def grounded(config: Config, *, clock: Clock, pool: Pool) -> AsyncIterator
     """Opens the state of an installation, and closes it when left."""
     ids = ulids(clock)
     trust = await asyncio.to_thread(load_trust, config.trust, clock=clock)
-    blobs = DiskBlobStore(config.blobs, ids=ids, owner=config.controller_name)
-    await asyncio.to_thread(blobs.open)
     store = await SqlStore.open(config.database_address, clock=clock, ids=ids)
+    blobs = _blob_store(config, store, ids=ids)
     try:
+        await asyncio.to_thread(blobs.open)
         meter = PrometheusMeter(version=program_version())
         store.measure_commits(meter.committed)
         await belong(config, store, ca_fingerprint=trust.authority.fingerprint, new_mark=ids())
@@ -57,3 +59,10 @@ async def grounded(config: Config, *, clock: Clock, pool: Pool) -> AsyncIterator
         )
     finally:
         await store.close()
+
+
+def _blob_store(config: Config, store: SqlStore, *, ids: Ids) -> DiskBlobStore | ObjectBlobStore:
+    if not config.blobs_url:
+        return DiskBlobStore(config.blobs, ids=ids, owner=config.controller_name)
+    objects = object_store(config.blobs_url, object_store_options())
+    return ObjectBlobStore(objects, store, folder=config.object_folder, ids=ids, cache_bytes=config.cache_bytes)

@@ -6,6 +6,7 @@ from pathlib import Path
 from lodeworks_controller.config import PLACE, Config
 from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundError
 from lodeworks_controller.service.store import Store
+from lodeworks_controller.storage.blobs.object_address import check_object_address
 from lodeworks_controller.storage.database.postgres_address import driver_arguments, without_secret
 
 MARK = "installation.id"
@@ -13,6 +14,8 @@ MARK = "installation.id"
 
 def check_place(config: Config) -> None:
     """Refuses a place that cannot work: a wrong address, or several controllers that would not share their content."""
+    if config.blobs_url:
+        check_object_address(config.blobs_url)
     if not config.database_url:
         return
     driver_arguments(config.database_url)
@@ -27,10 +30,10 @@ def check_place(config: Config) -> None:
 
 def remember_place(config: Config) -> None:
     """Keeps where the database and the shared folder are, so that they need not be said at each start."""
-    if not config.database_url and not config.shared:
+    if not config.database_url and not config.shared and not config.blobs_url:
         return
     # The address may hold a password.
-    kept = {"database_url": config.database_url, "shared": config.shared}
+    kept = {"database_url": config.database_url, "shared": config.shared, "blobs_url": config.blobs_url}
     text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in kept.items() if value)
     temporary = config.state / f"{PLACE}.new"
     temporary.touch(mode=0o600)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import cast, delete, exists, func, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from lodeworks_controller.domain.task.state import FINAL
 from lodeworks_controller.service.collection import Usage
@@ -109,15 +110,15 @@ class SqlCollectionRows:
     async def leaving(self, *, marked_before: datetime, limit: int) -> tuple[Sequence[Blob], int, int]:
         """Returns some of the blobs that a pass would remove now, the largest first; how many, and their bytes."""
         where = (blobs.c.unreferenced_at < marked_before, ~_HELD)
-        total = (await self._connection.execute(select(func.count(), func.sum(blobs.c.size_bytes)).where(*where))).one()
+        total = await self._sum(*where)
         query = select(blobs.c.digest, blobs.c.size_bytes).where(*where)
         rows = await self._connection.execute(query.order_by(blobs.c.size_bytes.desc(), blobs.c.digest).limit(limit))
-        return [Blob(row.digest, row.size_bytes) for row in rows.all()], int(total[0]), int(total[1] or 0)
+        return [Blob(row.digest, row.size_bytes) for row in rows.all()], total.blobs, total.size_bytes
 
     async def usage(self, project_ids: Sequence[str] | None) -> Mapping[str, Usage]:
         """Returns project id → what it refers to; content that two projects share counts in both."""
         query = (
-            select(blob_refs.c.scope, func.count(), func.sum(blobs.c.size_bytes))
+            select(blob_refs.c.scope, func.count().label("number"), func.sum(blobs.c.size_bytes).label("size"))
             .join(blobs, blobs.c.digest == blob_refs.c.digest)
             .group_by(blob_refs.c.scope)
         )
@@ -126,14 +127,16 @@ class SqlCollectionRows:
         else:
             query = query.where(blob_refs.c.scope.in_([f"{_PROJECT}{one}" for one in project_ids]))
         rows = (await self._connection.execute(query)).all()
-        return {row[0].removeprefix(_PROJECT): Usage(int(row[1]), int(row[2] or 0)) for row in rows}
+        return {row.scope.removeprefix(_PROJECT): Usage(int(row.number), int(row.size or 0)) for row in rows}
 
     async def stored(self) -> tuple[Usage, Usage]:
         """Returns all that is stored, and how much of it no scope refers to."""
-        sums = (func.count(), func.sum(blobs.c.size_bytes))
-        whole = (await self._connection.execute(select(*sums))).one()
-        free = (await self._connection.execute(select(*sums).where(blobs.c.unreferenced_at.is_not(None)))).one()
-        return Usage(int(whole[0]), int(whole[1] or 0)), Usage(int(free[0]), int(free[1] or 0))
+        return await self._sum(), await self._sum(blobs.c.unreferenced_at.is_not(None))
+
+    async def _sum(self, *where: ColumnElement[bool]) -> Usage:
+        query = select(func.count().label("number"), func.sum(blobs.c.size_bytes).label("size")).where(*where)
+        row = (await self._connection.execute(query.select_from(blobs))).one()
+        return Usage(int(row.number), int(row.size or 0))
 
     async def referenced(self, *, after: str, limit: int) -> Sequence[str]:
         """Returns digests that some scope refers to, in order, from behind the given one."""

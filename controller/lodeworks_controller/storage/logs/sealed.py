@@ -73,7 +73,7 @@ class SealedLogs:
             size += len(new)
         if size - sealed >= self._tail_bytes:
             await self._seal(key, start=sealed, end=size)
-        return size
+        return int(size)
 
     async def size(self, key: LogKey) -> int:
         """Returns the committed size; 0 for a log that is not there."""

@@ -57,6 +57,22 @@ def upgrade() -> None:
         sa.Column("point", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("task_id", "lease_epoch", "number", name=op.f("pk_metric_points")),
     )
+    op.create_table(
+        "object_blobs",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("pack", sa.String(length=26), nullable=False),
+        sa.Column("start_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_object_blobs")),
+    )
+    with op.batch_alter_table("object_blobs", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_object_blobs_pack_start_bytes"), ["pack", "start_bytes"], unique=False)
+    op.create_table(
+        "object_packs",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_object_packs")),
+    )
 
 
 def _log_key() -> list[sa.Column[str] | sa.Column[int]]:
