@@ -91,7 +91,10 @@ def _check_schedule(project: Any) -> None:
 def test_a_controller_that_stops_in_good_order_hands_its_roles_over_at_once(world: SeveralControllers) -> None:
     first = world.holders()["placer"]
     other = next(name for name in world.names if name != first)
+    # Who logs in to one controller is told of all.
+    world.run("lode", "login", world.server.split(",")[0], *world.credentials(), "--name", "lab")
     assert world.stop(first) == 0
+    assert "local" in world.run("lode", "whoami")
     eventually(lambda: world.holders()["placer"] == other, timeout_s=5, what="the roles to be handed over")
     with world.client() as client:
         assert _dataset(client.project(), "after", seed=1).data.picture_count == 6

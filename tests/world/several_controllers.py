@@ -126,6 +126,10 @@ class SeveralControllers:
         assert done.returncode == 0, f"{program} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def credentials(self) -> Sequence[str]:
+        """Returns the options of `lode login` for the administrator."""
+        return ("--ca", self._told["ca_fingerprint"], "--token", self._told["token"])
+
     @contextmanager
     def client(self) -> Iterator[Client]:
         """Yields a client of the installation, which knows all controllers."""

@@ -124,6 +124,7 @@ class PostgresDatabase:
         self._readers = asyncio.Semaphore(readers)
         self._turn = asyncio.Lock()
         self._inside: set[asyncio.Task[object] | None] = set()
+        self.on_group: Callable[[float, int], None] | None = None
         self._open = False
         self._leaving: set[asyncio.Future[None]] = set()
 
@@ -174,7 +175,11 @@ class PostgresDatabase:
         self._inside.add(task)
         try:
             yield
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
             await unit.commit()
+            if self.on_group is not None:
+                self.on_group(loop.time() - begun, 1)
         finally:
             self._inside.discard(task)
 
