@@ -67,7 +67,8 @@ class AdoptKind:
             )
 
         async def commit(tx: Transaction) -> Product:
-            version = replace(await tx.models.version(trained(task)), class_names=names)
+            made = await tx.models.version(trained(task))
+            version = replace(made, class_names=names, training=replace(made.training, class_revision=known.revision))
             return await self._intake.complete(tx, version, outputs, told)
 
         return commit
