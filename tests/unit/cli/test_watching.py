@@ -32,7 +32,7 @@ def event(task: pb.Task, **metrics: float) -> TaskEvent:
     return TaskEvent(task, b"", points)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), max_size=300), st.integers(1, 64))
+@given(st.lists(st.floats(-1e6, 1e6).map(lambda value: round(value, 3)), max_size=300), st.integers(1, 64))
 def test_a_chart_keeps_its_size_and_names_its_range(values: list[float], width: int) -> None:
     lines = chart(values, width=width, height=4)
     assert len(columns(values, width)) <= width
