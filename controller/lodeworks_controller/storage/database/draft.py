@@ -10,8 +10,8 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
-from lodeworks_controller.storage.database.engine import sqlite_engine
 from lodeworks_controller.storage.database.migration import FOLDER, migrate, newest_revision
+from lodeworks_controller.storage.database.sqlite_session import sqlite_engine
 
 
 def draft(message: str) -> None:

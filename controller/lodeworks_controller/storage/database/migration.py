@@ -9,8 +9,8 @@ from sqlalchemy import Connection, inspect, text
 
 from lodeworks_controller.errors import ConflictError
 from lodeworks_controller.storage.database import unit
-from lodeworks_controller.storage.database.engine import sqlite_engine
 from lodeworks_controller.storage.database.schema import metadata
+from lodeworks_controller.storage.database.sqlite_session import sqlite_engine
 
 T = TypeVar("T")
 
