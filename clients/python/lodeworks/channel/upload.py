@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ SMALL_BYTES: Final = 256 * 1024
 
 _BATCH_BYTES: Final = 1_000_000
 _BATCH_BLOBS: Final = 500
+_BATCHES_AT_ONCE: Final = 4
 _ASK_AT_ONCE: Final = 5_000
 
 
@@ -75,11 +77,8 @@ async def upload(
     sent_bytes = done_bytes = 0
     missing = await _missing(sink, blobs, patience)
     small = [blob for blob in missing if blob.size_bytes <= SMALL_BYTES]
-    for batch in _batches(small):
-        contents = [(blob.digest, await asyncio.to_thread(_content, blob)) for blob in batch]
-        await _patiently(partial(sink.batch_put, contents), patience)
-        patience.progressed()
-        sent_bytes += sum(blob.size_bytes for blob in batch)
+    async for size_bytes in _send_small(sink, small, patience):
+        sent_bytes += size_bytes
         done_bytes = sent_bytes
         if progress is not None:
             progress(done_bytes)
@@ -90,6 +89,29 @@ async def upload(
             if progress is not None:
                 progress(done_bytes)
     return sent_bytes
+
+
+async def _send_small(sink: BlobWriting, blobs: Sequence[LocalBlob], patience: Patience) -> AsyncIterator[int]:
+    """Sends small blobs and yields the bytes of each batch; several are under way, since each waits for a disk."""
+    under_way: deque[asyncio.Task[int]] = deque()
+    try:
+        for batch in _batches(blobs):
+            under_way.append(asyncio.create_task(_send_batch(sink, batch, patience)))
+            if len(under_way) >= _BATCHES_AT_ONCE:
+                yield await under_way.popleft()
+        while under_way:
+            yield await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _send_batch(sink: BlobWriting, batch: Sequence[LocalBlob], patience: Patience) -> int:
+    contents = await asyncio.to_thread(lambda: [(blob.digest, _content(blob)) for blob in batch])
+    await _patiently(partial(sink.batch_put, contents), patience)
+    patience.progressed()
+    return sum(blob.size_bytes for blob in batch)
 
 
 async def _missing(sink: BlobWriting, blobs: Sequence[LocalBlob], patience: Patience) -> list[LocalBlob]:
