@@ -19,7 +19,7 @@ from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
 from lodeworks_controller.service.wake import Wakes
 
-_LOOK_AGAIN_S = 1.0
+LOOK_AGAIN_S = 1.0
 """Wakes are hints: work whose hint was lost is found this much later."""
 _SPREAD = 0.1
 
@@ -68,25 +68,28 @@ class GrantService:
         terms: LeaseTerms,
         chance: Callable[[], float],
         meter: Meter | None = None,
+        look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self._store = store
         self._meter = meter or NoMeter()
         self._wakes = wakes
         self._terms = terms
         self._chance = chance
+        self._look_again_s = look_again_s
         self._choosing = Choosing(terms=terms)
 
     async def poll(self, worker_id: str, ask: PollAsk) -> PollAnswer:
         """Waits for grants and directives; empty after about the wait. Safe to repeat."""
         async with self._store.snapshot(brief=True) as tx:
             worker = await check_session(tx, worker_id, ask.session)
-            gpus = len(await tx.workers.gpus(worker_id))
+            gpus = await tx.workers.gpus(worker_id)
         loop = asyncio.get_running_loop()
         wait_s = max(0.0, min(ask.wait_s, self._terms.poll_wait_s))
         deadline = loop.time() + wait_s * (1 - _SPREAD + 2 * _SPREAD * self._chance())
         room = 0 if worker.draining else max(0, ask.max_leases)
-        with self._wakes.polling(worker_id, offer=offer_of(worker, gpus=gpus), room=room) as bell:
-            rung = True
+        with self._wakes.polling(worker_id, offer=offer_of(worker, gpus=len(gpus)), room=room) as bell:
+            bell.have_seq = ask.have_directive_seq
+            rung = False
             while True:
                 # Cleared before the claim: what comes meanwhile rings again.
                 bell.clear()
@@ -97,7 +100,23 @@ class GrantService:
                 left = deadline - loop.time()
                 if left <= 0 or self._wakes.closing:
                     return PollAnswer()
-                rung = await bell.signal.wait(min(_LOOK_AGAIN_S, left))
+                rung = await bell.signal.wait(min(self._look_again_s, left))
+
+    async def look_round(self) -> None:
+        """Rings the polls whose orders or grants may have been lost, for all of them at once; called every second.
+
+        For tasks that wait the placer rings, as it tells them why they do.
+        """
+        bells = self._wakes.bells()
+        if not bells:
+            return
+        async with self._store.snapshot(brief=True) as tx:
+            before = tx.now() - timedelta(seconds=self._terms.resend_after_s)
+            owners = set(await tx.tasks.unlisted_owners(granted_before=before))
+            directed = await tx.workers.directed()
+        for bell in bells:
+            if bell.worker_id in owners or directed.get(bell.worker_id, 0) > bell.have_seq:
+                bell.signal.raise_here()
 
     async def _something(self, worker_id: str, ask: PollAsk) -> bool:
         """Looks beside the writer whether a claim would find anything."""

@@ -4,7 +4,7 @@ Every write of an agent carries its lease epoch; a write with an old one is refu
 sent, so a lost reply costs one repeat.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -19,6 +19,7 @@ from lodeworks_controller.errors import ConflictError, NotFoundError, SessionSup
 from lodeworks_controller.service.attempt_end import AttemptEnd
 from lodeworks_controller.service.checkpoint import forget_checkpoint, keep_last
 from lodeworks_controller.service.completion import Completion, FindMissing, LogTail
+from lodeworks_controller.service.heartbeats import Heartbeats
 from lodeworks_controller.service.meter import Meter, NoMeter
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
@@ -99,6 +100,7 @@ class LeaseService:
         self._wakes = wakes
         self._ids = ids
         self._terms = terms
+        self._heartbeats = Heartbeats(store, terms=terms)
         self._find_missing = find_missing
         self._log_tail = log_tail
 
@@ -166,7 +168,14 @@ class LeaseService:
         self, worker_id: str, session: str, reports: Sequence[LeaseReport]
     ) -> Sequence[tuple[LeaseReport, Verdict]]:
         """Hears of the leases that a worker holds and keeps them alive; a verdict for each. Safe to repeat."""
-        async with self._store.transaction() as tx:
+        async with self._store.snapshot(brief=True) as tx:
+            await check_session(tx, worker_id, session)
+            tasks = await tx.tasks.held_by(worker_id)
+            quiet = _says_nothing_new({(task.id, task.lease.epoch): task for task in tasks}, reports)
+        if quiet is not None:
+            self._heartbeats.beat(worker_id, quiet)
+            return [(report, Verdict.OK) for report in reports]
+        async with self._store.transaction(brief=True) as tx:
             worker = await check_session(tx, worker_id, session)
             await tx.workers.put(replace(worker, last_seen_at=tx.now()))
             held = {(task.id, task.lease.epoch): task for task in await tx.tasks.held_by(worker_id)}
@@ -264,6 +273,19 @@ class LeaseService:
         tell = tx.on_commit if outputs else tx.on_kept
         tell(lambda: self._wakes.finisher.give((after, outputs)))
         tx.on_commit(lambda: self._wakes.task_changed(task.id))
+
+
+def _says_nothing_new(held: Mapping[tuple[str, int], Task], reports: Sequence[LeaseReport]) -> Sequence[Task] | None:
+    """Returns the tasks that were reported just as they stand; None where something is to be written or answered."""
+    found: list[Task] = []
+    for report in reports:
+        task = held.get((report.task_id, report.lease_epoch))
+        if task is None or task.state is not TaskState.RUNNING or not task.lease.listed or task.lease.suspect_at:
+            return None
+        if (task.phase, task.progress, task.message) != (report.phase, report.progress, report.message):
+            return None
+        found.append(task)
+    return found
 
 
 async def check_session(tx: Transaction, worker_id: str, session: str) -> Worker:

@@ -96,6 +96,14 @@ class TaskRows(Protocol):
         """Returns the tasks whose lease the worker holds."""
         ...
 
+    async def prolong(self, leases: Mapping[str, int], *, until: datetime) -> None:
+        """Moves the expiry of leases, task id → epoch, that are held still and not suspect; no revision rises."""
+        ...
+
+    async def unlisted_owners(self, *, granted_before: datetime) -> Sequence[str]:
+        """Returns the workers whose grants no report has listed, and that were sent before a moment or never."""
+        ...
+
     async def expired(self, *, now: datetime, limit: int) -> Sequence[Task]:
         """Returns held tasks that are silent past their expiry and not suspect yet."""
         ...

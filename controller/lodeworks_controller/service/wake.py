@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from lodeworks_controller.domain.task.lane import Lane, Offer, Wants, read_lane
-from lodeworks_controller.domain.task.run import Output
-from lodeworks_controller.domain.task.task import Task
+
+if TYPE_CHECKING:
+    from lodeworks_controller.domain.task.run import Output
+    from lodeworks_controller.domain.task.task import Task
 
 T = TypeVar("T")
 
@@ -89,6 +91,8 @@ class Bell:
     room: int
     """How many grants it would take."""
     signal: Signal = field(default_factory=Signal)
+    have_seq: int = 0
+    """The newest order that the worker has."""
     rung: int = 0
     """How many tasks it was rung for since it last looked."""
 
@@ -153,6 +157,10 @@ class Wakes:
             bells.remove(bell)
             if not bells:
                 del self._bells[worker_id]
+
+    def bells(self) -> Sequence[Bell]:
+        """Returns the open polls."""
+        return [bell for bells in self._bells.values() for bell in bells]
 
     def ring(self, worker_id: str) -> None:
         """Wakes the worker's open polls: there is a directive or a changed grant for it."""

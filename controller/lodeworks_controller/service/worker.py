@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from lodeworks_controller.domain.identity import AgentIdentity, AgentKind, Principal
@@ -34,6 +35,14 @@ class WorkerRows(Protocol):
 
     async def put(self, worker: Worker) -> None:
         """Stores how a worker stands."""
+        ...
+
+    async def seen(self, worker_ids: Sequence[str], *, at: datetime) -> None:
+        """Notes that workers were heard of."""
+        ...
+
+    async def directed(self) -> Mapping[str, int]:
+        """Returns the newest order of each worker that has some: worker id → seq."""
         ...
 
     async def delete(self, worker_id: str) -> None:

@@ -16,7 +16,7 @@ from lodeworks_controller.service.attempt_end import AttemptEnd
 from lodeworks_controller.service.checkpoint_service import CheckpointService
 from lodeworks_controller.service.fan_out import FanOut
 from lodeworks_controller.service.finishing import Finishing
-from lodeworks_controller.service.granting import GrantService
+from lodeworks_controller.service.granting import LOOK_AGAIN_S, GrantService
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.lease import LeaseService
 from lodeworks_controller.service.log import LogService, LogStore, MetricStore, TaskNews
@@ -68,7 +68,9 @@ class Engine:
             meter=ground.meter,
         )
         self.checkpoints = CheckpointService(store, find_missing=ground.blobs.find_missing)
-        self.grants = GrantService(store, wakes=wakes, terms=terms, chance=chance, meter=ground.meter)
+        self.grants = GrantService(
+            store, wakes=wakes, terms=terms, chance=chance, meter=ground.meter, look_again_s=terms.poll_wait_s
+        )
         self.logs = LogService(self.log_store, self.metric_store, check=self.leases.check, wakes=wakes)
         self.news = TaskNews(self.tasks, self.log_store, self.metric_store, wakes=wakes)
         self._reaping = Reaping(self.roles.store("reaper"), ends=ends, wakes=wakes)
@@ -107,6 +109,7 @@ class Engine:
         for seconds, name, tick in self._also:
             ticks.every(seconds, name, tick)
         await roles.start(ticks)
+        ticks.every(LOOK_AGAIN_S, "look round", self.grants.look_round)
         planning = Planning(
             roles.store("placer"),
             self.kinds,

@@ -116,6 +116,28 @@ _UNLISTED = prepared(
         ),
     )
 )
+_UNLISTED_OWNERS = prepared(
+    select(tasks.c.lease_owner)
+    .distinct()
+    .where(
+        tasks.c.state == TaskState.LEASED.value,
+        tasks.c.lease_listed.is_(False),
+        or_(
+            tasks.c.lease_granted_at.is_(None),
+            tasks.c.lease_granted_at <= bindparam("granted_before", type_=Instant),
+        ),
+    )
+)
+_PROLONG = (
+    update(tasks)
+    .where(
+        tasks.c.id == bindparam("old_id"),
+        tasks.c.lease_epoch == bindparam("old_epoch"),
+        tasks.c.state.in_((TaskState.LEASED.value, TaskState.RUNNING.value)),
+        tasks.c.lease_suspect_at.is_(None),
+    )
+    .values(lease_expires_at=bindparam("until", type_=Instant))
+)
 _OVERDUE_TO_START = (
     select(tasks)
     .where(tasks.c.start_before <= bindparam("now", type_=Instant), tasks.c.state == _QUEUED)
@@ -318,6 +340,17 @@ class SqlTaskRows:
     async def drop_checkpoint(self, task_id: str) -> None:
         """Forgets a task's checkpoint."""
         await self._connection.execute(_NO_CHECKPOINT, {"old_id": task_id})
+
+    async def prolong(self, leases: Mapping[str, int], *, until: datetime) -> None:
+        """Moves the expiry of leases, task id → epoch, that are held still and not suspect; no revision rises."""
+        rows = [{"old_id": task_id, "old_epoch": epoch, "until": until} for task_id, epoch in sorted(leases.items())]
+        if rows:
+            await self._connection.execute(_PROLONG, rows)
+
+    async def unlisted_owners(self, *, granted_before: datetime) -> Sequence[str]:
+        """Returns the workers whose grants no report has listed, and that were sent before a moment or never."""
+        asked = {"granted_before": granted_before}
+        return (await self._connection.execute(_UNLISTED_OWNERS, asked)).scalars().all()
 
     async def expired(self, *, now: datetime, limit: int) -> Sequence[Task]:
         """Returns held tasks that are silent past their expiry and not suspect yet."""

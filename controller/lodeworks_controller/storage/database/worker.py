@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -83,6 +84,13 @@ _DIRECTIVES = prepared(
     .order_by(directives.c.seq)
 )
 
+_SEEN = (
+    update(workers).where(workers.c.id == bindparam("worker_id")).values(last_seen_at=bindparam("at", type_=Instant))
+)
+_DIRECTED = prepared(
+    select(directives.c.worker_id, func.max(directives.c.seq).label("seq")).group_by(directives.c.worker_id)
+)
+
 
 class SqlWorkerRows:
     """The workers on one connection."""
@@ -114,6 +122,16 @@ class SqlWorkerRows:
     async def put(self, worker: Worker) -> None:
         """Stores how a worker stands."""
         await self._connection.execute(update(workers).where(workers.c.id == worker.id).values(_values(worker)))
+
+    async def seen(self, worker_ids: Sequence[str], *, at: datetime) -> None:
+        """Notes that workers were heard of."""
+        rows = [{"worker_id": worker_id, "at": at} for worker_id in worker_ids]
+        if rows:
+            await self._connection.execute(_SEEN, rows)
+
+    async def directed(self) -> Mapping[str, int]:
+        """Returns the newest order of each worker that has some: worker id → seq."""
+        return {row[0]: row[1] for row in await self._connection.execute(_DIRECTED)}
 
     async def delete(self, worker_id: str) -> None:
         """Removes a worker, its GPUs and its directives."""
