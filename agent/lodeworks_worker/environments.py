@@ -23,8 +23,6 @@ _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "convert",
         ("lodeworks_builtin", "lodeworks_converters", "onnx", "onnxruntime", "openvino", "nncf", "hotcoco"),
     ),
-    "builtin:signals": ("worker", ("lodeworks_builtin", "pyarrow", "cv2")),
-    "builtin:analyze": ("worker", ("lodeworks_builtin", "pyarrow")),
     "builtin:adopt": ("convert", ("lodeworks_builtin", "lodeworks_runtime", "onnx", "onnxruntime", "cv2")),
     "executor:detector": ("detector", ("lodeworks_detector", "torch", "onnx", "cv2")),
 }

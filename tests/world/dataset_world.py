@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lodeworks_controller.domain.task.task import Task
+    from lodeworks_controller.service.content import BlobStore
     from lodeworks_controller.storage.segments.pool import Pool
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -113,8 +114,9 @@ class DatasetWorld:
         self.ids = ulids(self.clock)
         self.store = await SqlStore.open(self.root / "database.sqlite", clock=self.clock, ids=self.ids)
         await self.store.create_schema()
-        self.blobs = DiskBlobStore(self.root / "blobs", ids=self.ids, reserve_bytes=0)
-        self.blobs.open()
+        kept = DiskBlobStore(self.root / "blobs", ids=self.ids, reserve_bytes=0)
+        kept.open()
+        self.blobs = self.spared(kept)
         shop = Workshop(self.blobs, self.pool, scratch=self.root / "scratch")
         shop.open()
         self.segments = SegmentEngine(shop)
@@ -139,6 +141,10 @@ class DatasetWorld:
     async def close(self) -> None:
         """Closes the database."""
         await self.store.close()
+
+    def spared(self, kept: DiskBlobStore) -> BlobStore:
+        """Returns what everybody stores in; who collects beside puts something between."""
+        return kept
 
     def clock(self) -> datetime:
         """Returns the moment that the test has set."""
