@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,24 +15,37 @@ from lodeworks.channel.errors import ChannelError, DigestMismatchError
 from lodeworks.channel.upload import LocalBlob, upload
 
 from lodeworks_worker.control_plane import LocalFile, Scope
-from lodeworks_worker.errors import BlobError, UnreachableError, WorkerError
+from lodeworks_worker.errors import BlobError, RefusedError, UnreachableError, WorkerError
+from lodeworks_worker.local_store import LocalStore, Located
 from lodeworks_worker.putting_down import in_thread
 from lodeworks_worker.wire import answered, worker_error
 
+_log = logging.getLogger(__name__)
+
 _BATCH_DIGESTS = 200
+_LOCATE_AT_ONCE = 1_000
 _SMALL_BYTES = 256 << 10
 _AT_ONCE = 4
 _CALL_TIMEOUT_S = 60.0
 
 
 class GrpcBlobTransfer:
-    """Blobs over a channel: small ones in batches, large ones by range and resumed."""
+    """Blobs over a channel: small ones in batches, large ones by range and resumed.
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    Args:
+        channel: Dials the port of the agents.
+        store: The controller's folder of content, where this machine sees it: what lies there is not sent.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, store: Path | None = None) -> None:
         self._stub = content_pb2_grpc.ContentServiceStub(channel)
+        self._store = None if store is None else LocalStore(store)
 
     async def fetch(self, scope: Scope, wanted: Mapping[str, int], *, folder: Path) -> None:
         """Brings blobs into a folder. A size of 0 is unknown: such blobs are asked for with the small ones first."""
+        if self._store is not None:
+            there = await self._fetch_here(scope, list(wanted), folder=folder)
+            wanted = {digest: size for digest, size in wanted.items() if digest not in there}
         small = [digest for digest, size in wanted.items() if size <= _SMALL_BYTES]
         large = {digest: size for digest, size in wanted.items() if size > _SMALL_BYTES}
         batches = [small[start : start + _BATCH_DIGESTS] for start in range(0, len(small), _BATCH_DIGESTS)]
@@ -60,6 +74,25 @@ class GrpcBlobTransfer:
             raise worker_error(error) from error
         except ChannelError as error:
             raise _channel_error(error) from error
+
+    async def _fetch_here(self, scope: Scope, digests: Sequence[str], *, folder: Path) -> set[str]:
+        """Copies from the store's folder what can be had there; returns which."""
+        assert self._store is not None
+        nonce = await in_thread(self._store.nonce)
+        there = set[str]()
+        if not nonce:
+            return there
+        for start in range(0, len(digests), _LOCATE_AT_ONCE):
+            asked = digests[start : start + _LOCATE_AT_ONCE]
+            request = content_pb2.LocateRequest(scope=_scope(scope), digests=asked, nonce=nonce)
+            try:
+                told = await answered(self._stub.Locate(request, timeout=_CALL_TIMEOUT_S))
+            except RefusedError as error:  # another store's folder, or a controller that knows none
+                _log.info("content is fetched over the network: %s", error)
+                return there
+            located = [Located(one.digest, one.path, one.offset, one.size_bytes) for one in told.blobs]
+            there |= await in_thread(self._store.copy, located, folder)
+        return there
 
     async def _fetch_batch(self, scope: Scope, digests: Sequence[str], *, folder: Path) -> None:
         left = list(digests)

@@ -5,6 +5,8 @@ max_runs = 2
 cache_bytes = 20000000000
 drivers = ["process", "docker"]
 
+store = "/var/lib/lodeworks/controller/blobs"   # the controller's folder of content, where this machine sees it
+
 import_roots = ["/data/pictures"]        # folders that imports may read with --on-worker; none by default
 import_private_addresses = false         # whether imports may fetch from private networks and this machine
 import_max_bytes = 1000000000000         # the most that an import fetches from an address
@@ -58,6 +60,7 @@ _KEYS = frozenset(
         "docker_host",
         "docker_user",
         "log_level",
+        "store",
         "import_roots",
         "import_private_addresses",
         "import_max_bytes",
@@ -84,6 +87,8 @@ class Config:
     """How often it is looked for a new checkpoint of a run, to be sent to the controller."""
     gpu_free_below_bytes: int = _DEFAULT_GPU_FREE_BYTES
     """A GPU with more memory in use than this is not really free."""
+    store: Path | None = None
+    """The controller's folder of content, where this machine sees it; it is only read."""
     docker_host: str | None = None
     docker_user: str | None = None
     log_level: str = "INFO"
@@ -142,6 +147,7 @@ def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str
         fake_gpus=tuple(_gpu(one) for one in values.get("fake_gpus", ())),
         checkpoint_s=_whole(values, "checkpoint_s", _DEFAULT_CHECKPOINT_S),
         gpu_free_below_bytes=_whole(values, "gpu_free_below_bytes", _DEFAULT_GPU_FREE_BYTES),
+        store=Path(str(values["store"])).absolute() if values.get("store") else None,
         docker_host=values.get("docker_host"),
         docker_user=values.get("docker_user"),
         log_level=str(values.get("log_level", "INFO")).upper(),

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--max-runs", type=int, help="how many runs at once")
     work.add_argument("--drivers", help="process,docker,fake")
     work.add_argument("--cache-bytes", type=int, help="bound of the cache")
+    work.add_argument("--store", metavar="FOLDER", help="the controller's folder of content, if this machine sees it")
     work.add_argument("--log-level", help="DEBUG, INFO, WARNING")
     for name, text in (("status", "show identity and held runs"), ("doctor", "check everything a worker needs")):
         one = commands.add_parser(name, help=text)

@@ -237,7 +237,7 @@ async def work(config: Config, *, log: logging.Logger) -> None:
                     certificate=identity.client_certificate,
                 ),
             ),
-            transfer=GrpcBlobTransfer(channel),
+            transfer=GrpcBlobTransfer(channel, store=config.store),
             drivers=drivers,
             log=log,
         )

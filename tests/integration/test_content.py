@@ -25,6 +25,9 @@ from lodeworks_controller.domain.task.lease import LeaseTerms, granted
 from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.service.project_service import ProjectService
+from lodeworks_worker.blob_transfer import GrpcBlobTransfer
+from lodeworks_worker.control_plane import Scope as WorkerScope
+from lodeworks_worker.local_store import LocalStore, Located
 
 LARGE = os.urandom(1 << 20) * 3 + b"end"
 LARGE_DIGEST = hashlib.sha256(LARGE).hexdigest()
@@ -220,6 +223,57 @@ async def test_lease_reads_its_project_and_writes_its_task(door: FrontDoor, wire
     async with door.store.snapshot() as tx:
         assert await tx.blobs.referenced(f"task:{task.id}", [LARGE_DIGEST, picture]) == {LARGE_DIGEST}
     assert await wire.find_missing([LARGE_DIGEST]) == {LARGE_DIGEST}
+
+
+async def test_a_worker_beside_the_store_reads_it_and_writes_nothing(
+    door: FrontDoor, wire: ContentWire, project_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker_id, certificate = await door.add_worker()
+    small, large = blob_of_bytes(b"picture"), blob_of_bytes(LARGE)
+    await upload(wire, [small, large])
+    task = await lease(door, project_id, worker_id)
+    await ProjectService(door.store, ids=door.ids).create(door.administrator, "other")
+    secret = blob_of_bytes(b"of another project")
+    async with door.dial_people() as channel:
+        await upload(people_wire(channel, "other"), [secret])
+    wanted = {small.digest: small.size_bytes, large.digest: large.size_bytes}
+    root = tmp_path / "controller/blobs"
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    scope = WorkerScope(task.id, task.lease.epoch)
+    async with door.dial_agents(certificate) as channel:
+        for store in (root, tmp_path, tmp_path / "missing"):  # the store's folder, and two that are not
+            folder = tmp_path / f"into-{store.name}"
+            folder.mkdir()
+            transfer = GrpcBlobTransfer(channel, store=store)
+            with monkeypatch.context() as patch:
+                if store == root:
+                    patch.setattr(transfer, "_fetch_batch", None)  # whoever asks the network fails
+                    patch.setattr(transfer, "_fetch_blob", None)
+                await transfer.fetch(scope, wanted, folder=folder)
+            assert (folder / large.digest).read_bytes() == LARGE
+            assert sorted(path.name for path in folder.iterdir()) == sorted(wanted)
+        stub = lease_pb2_grpc.ContentServiceStub(channel)
+        lease_scope = lease_pb2.LeaseScope(task_id=task.id, lease_epoch=task.lease.epoch)
+        nonce = (root / "nonce").read_text()
+        digests = [small.digest, secret.digest]
+        told = await stub.Locate(lease_pb2.LocateRequest(scope=lease_scope, digests=digests, nonce=nonce))
+        assert [one.digest for one in told.blobs] == [small.digest]
+        assert await reason(stub.Locate(lease_pb2.LocateRequest(scope=lease_scope, nonce="x"))) == "STORE_UNPROVED"
+        assert await reason(stub.Locate(lease_pb2.LocateRequest(scope=lease_scope))) == "STORE_UNPROVED"
+    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+async def test_what_is_damaged_in_the_store_s_folder_is_not_taken(tmp_path: Path) -> None:
+    good, bad = blob_of_bytes(b"good"), blob_of_bytes(b"what it should be")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/pack").write_bytes(b"..goodsomething else....")
+    (tmp_path / "outside").write_bytes(b"good")
+    located = [Located(good.digest, "pack", 2, 4), Located(bad.digest, "pack", 6, bad.size_bytes)]
+    (tmp_path / "into").mkdir()
+
+    assert LocalStore(tmp_path / "store").copy(located, tmp_path / "into") == {good.digest}
+    assert LocalStore(tmp_path / "store").copy([Located(good.digest, "../outside", 0, 4)], tmp_path / "into") == set()
+    assert [path.name for path in (tmp_path / "into").iterdir()] == [good.digest]
 
 
 async def test_lease_of_another_counts_for_nothing(door: FrontDoor, project_id: str) -> None:

@@ -86,6 +86,13 @@ class BlobStore(Protocol):
         """Returns digest → length of those that are stored."""
         ...
 
+    async def shared_root(self, nonce: str) -> Path:
+        """Returns the store's folder to who knows what its file ``nonce`` holds, so sees the folder as well.
+
+        Raises ConflictError STORE_UNPROVED, also where the store is no folder.
+        """
+        ...
+
     async def put_bytes(self, data: bytes) -> Blob:
         """Stores bytes."""
         ...
@@ -352,6 +359,21 @@ class ContentService:
                 break
             batch.append((digest, await self._blobs.read(digest)))
         return batch
+
+    async def locate(self, scope: Scope, digests: Sequence[str], *, nonce: str) -> dict[str, Location]:
+        """Returns digest → place relative to the store's folder, for those that the scope may read.
+
+        Raises ConflictError STORE_UNPROVED for who does not see that folder.
+        """
+        if len(digests) > FIND_AT_ONCE:
+            raise InvalidError("TOO_MANY", f"ask for at most {FIND_AT_ONCE:,} digests at once", field="digests")
+        root = await self._blobs.shared_root(nonce)
+        visible = await self._visible(scope, [check_digest(digest) for digest in digests])
+        located = dict[str, Location]()
+        for digest in visible - await self._blobs.find_missing(visible):
+            place = await self._blobs.locate(digest)
+            located[digest] = Location(place.path.relative_to(root), place.offset, place.size_bytes)
+        return located
 
     async def _visible(self, scope: Scope, digests: Sequence[str]) -> set[str]:
         visible = set[str]()

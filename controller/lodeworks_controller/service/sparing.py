@@ -45,6 +45,10 @@ class SparingBlobs:
         """Returns digest → length of those that are stored."""
         return await self._blobs.sizes(digests)
 
+    async def shared_root(self, nonce: str) -> Path:
+        """Returns the store's folder to who knows what its file ``nonce`` holds."""
+        return await self._blobs.shared_root(nonce)
+
     async def put_bytes(self, data: bytes) -> Blob:
         """Stores bytes."""
         return (await self.put_many([data]))[0]

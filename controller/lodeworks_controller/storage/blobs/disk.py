@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from hmac import compare_digest
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from lodeworks_controller.storage.blobs.folder import (
     sync_files,
     sync_folder,
     sync_folders,
+    unproved,
 )
 from lodeworks_controller.storage.blobs.unfinished import UnfinishedWrite
 
@@ -55,6 +57,8 @@ class DiskBlobStore:
         reserve_bytes: int = RESERVE_BYTES,
         free: FreeBytes = free_bytes,
     ) -> None:
+        self._root = root
+        self._nonce = root / "nonce"
         self._content = root / "sha256"
         self._temporaries = root / "tmp" / owner
         self._writes = root / "writes"
@@ -71,6 +75,12 @@ class DiskBlobStore:
         for number in range(256):
             (self._content / f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_folder(self._content)
+        if not self._nonce.exists():
+            # Who can read it can read the blobs as well: no others may.
+            temporary = self._temporary()
+            temporary.touch(mode=0o600)
+            temporary.write_text(f"{self._ids()}{self._ids()}")
+            temporary.rename(self._nonce)
 
     async def find_missing(self, digests: Iterable[str]) -> set[str]:
         """Returns those that are not stored."""
@@ -88,6 +98,13 @@ class DiskBlobStore:
     async def sizes(self, digests: Iterable[str]) -> dict[str, int]:
         """Returns digest → length of those that are stored."""
         return await asyncio.to_thread(self._sizes, list(digests))
+
+    async def shared_root(self, nonce: str) -> Path:
+        """Returns the store's folder to who knows what its file ``nonce`` holds."""
+        held = await asyncio.to_thread(self._nonce.read_text)
+        if not nonce or not compare_digest(nonce.encode(), held.encode()):
+            raise unproved()
+        return self._root
 
     async def contents(self) -> AsyncIterator[Sequence[Blob]]:
         """Yields all that is stored, a folder at a time."""

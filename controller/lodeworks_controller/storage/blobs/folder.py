@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from lodeworks_controller.errors import ExhaustedError
+from lodeworks_controller.errors import ConflictError, ExhaustedError
 
 FreeBytes = Callable[[Path], int]
 """Returns how many bytes an ordinary user may still write to the filesystem of a path."""
@@ -33,6 +33,13 @@ def full_disk_as_refusal() -> Iterator[None]:
         if error.errno in _FULL:
             raise disk_full() from error
         raise
+
+
+def unproved() -> ConflictError:
+    """Returns the refusal for a worker that does not show that it sees the store's folder."""
+    return ConflictError(
+        "STORE_UNPROVED", "the folder named by --store is not this store's; leave --store out, or name the right one"
+    )
 
 
 def disk_full() -> ExhaustedError:

@@ -17,6 +17,7 @@ from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.errors import InvalidError, NotFoundError
 from lodeworks_controller.service.content import Blob, BlobWrite, Location
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
+from lodeworks_controller.storage.blobs.folder import unproved
 from lodeworks_controller.storage.blobs.object_cache import ObjectCache
 from lodeworks_controller.storage.blobs.placement import Pack, Placed, PlacementStore
 from lodeworks_controller.storage.blobs.repacking import Repacking, object_key, pack_key
@@ -75,6 +76,11 @@ class ObjectBlobStore:
     async def sizes(self, digests: Iterable[str]) -> dict[str, int]:
         """Returns digest → length of those that are stored."""
         return {digest: placed.size_bytes for digest, placed in (await self._find(digests)).items()}
+
+    async def shared_root(self, nonce: str) -> Path:
+        """Refuses: there is no folder that a worker could read instead."""
+        del nonce
+        raise unproved()
 
     async def contents(self) -> AsyncIterator[Sequence[Blob]]:
         """Yields all that is stored, a page at a time."""

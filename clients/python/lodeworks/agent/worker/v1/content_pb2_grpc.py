@@ -69,6 +69,11 @@ class ContentServiceStub(object):
                 request_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.ReadRequest.SerializeToString,
                 response_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.ReadResponse.FromString,
                 _registered_method=True)
+        self.Locate = channel.unary_unary(
+                '/lodeworks.agent.worker.v1.ContentService/Locate',
+                request_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.LocateRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.LocateResponse.FromString,
+                _registered_method=True)
 
 
 class ContentServiceServicer(object):
@@ -158,6 +163,22 @@ class ContentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Locate(self, request, context):
+        """Tells where blobs lie in the store's folder, for a worker that sees it too.
+
+        The worker proves that it does by the content of the file `nonce` in that
+        folder; it only reads there. Digests that are not in the scope are left out.
+
+        Safe to repeat.
+
+        Errors:
+        - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+        - FAILED_PRECONDITION, reason STORE_UNPROVED: the folder is not the store's, or the store has none; use Read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -190,6 +211,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.Read,
                     request_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.ReadRequest.FromString,
                     response_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.ReadResponse.SerializeToString,
+            ),
+            'Locate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Locate,
+                    request_deserializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.LocateRequest.FromString,
+                    response_serializer=lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.LocateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -359,6 +385,33 @@ class ContentService(object):
             '/lodeworks.agent.worker.v1.ContentService/Read',
             lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.ReadRequest.SerializeToString,
             lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.ReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Locate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.agent.worker.v1.ContentService/Locate',
+            lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.LocateRequest.SerializeToString,
+            lodeworks_dot_agent_dot_worker_dot_v1_dot_content__pb2.LocateResponse.FromString,
             options,
             channel_credentials,
             insecure,

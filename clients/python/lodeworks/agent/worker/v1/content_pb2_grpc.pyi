@@ -93,6 +93,18 @@ class ContentServiceStub:
     - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
     - NOT_FOUND, reason BLOB_NOT_FOUND: not in this scope.
     """
+    Locate: _grpc.UnaryUnaryMultiCallable[_content_pb2.LocateRequest, _content_pb2.LocateResponse]
+    """Tells where blobs lie in the store's folder, for a worker that sees it too.
+
+    The worker proves that it does by the content of the file `nonce` in that
+    folder; it only reads there. Digests that are not in the scope are left out.
+
+    Safe to repeat.
+
+    Errors:
+    - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+    - FAILED_PRECONDITION, reason STORE_UNPROVED: the folder is not the store's, or the store has none; use Read.
+    """
 
 @_typing.type_check_only
 class ContentServiceAsyncStub(ContentServiceStub):
@@ -158,6 +170,18 @@ class ContentServiceAsyncStub(ContentServiceStub):
     Errors:
     - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
     - NOT_FOUND, reason BLOB_NOT_FOUND: not in this scope.
+    """
+    Locate: _aio.UnaryUnaryMultiCallable[_content_pb2.LocateRequest, _content_pb2.LocateResponse]  # type: ignore[assignment]
+    """Tells where blobs lie in the store's folder, for a worker that sees it too.
+
+    The worker proves that it does by the content of the file `nonce` in that
+    folder; it only reads there. Digests that are not in the scope are left out.
+
+    Safe to repeat.
+
+    Errors:
+    - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+    - FAILED_PRECONDITION, reason STORE_UNPROVED: the folder is not the store's, or the store has none; use Read.
     """
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -257,6 +281,24 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
         - NOT_FOUND, reason BLOB_NOT_FOUND: not in this scope.
+        """
+
+    @_abc_1.abstractmethod
+    def Locate(
+        self,
+        request: _content_pb2.LocateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_pb2.LocateResponse, _abc.Awaitable[_content_pb2.LocateResponse]]:
+        """Tells where blobs lie in the store's folder, for a worker that sees it too.
+
+        The worker proves that it does by the content of the file `nonce` in that
+        folder; it only reads there. Digests that are not in the scope are left out.
+
+        Safe to repeat.
+
+        Errors:
+        - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
+        - FAILED_PRECONDITION, reason STORE_UNPROVED: the folder is not the store's, or the store has none; use Read.
         """
 
 def add_ContentServiceServicer_to_server(servicer: ContentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
