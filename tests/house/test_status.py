@@ -42,6 +42,11 @@ def test_the_named_test_types_the_command(row):
         typed = {step.command for step in steps(ROOT / "docs/operations.md")}
         assert set(row.commands) <= typed, f"docs/operations.md does not show {set(row.commands) - typed}"
         return
+    if row.test == "tests/e2e/test_hard_pages.py":
+        pages = ("tasks", "placement", "leases", "high-availability")
+        typed = {step.command for page in pages for step in steps(ROOT / f"docs/{page}.md")}
+        assert set(row.commands) <= typed, f"no hard page shows {set(row.commands) - typed}"
+        return
     text = _said_by(ROOT / row.test)
     for command in row.commands:
         words = [word for word in command.split()[1:3] if word.isalpha()]
