@@ -310,3 +310,22 @@ async def test_a_task_that_no_worker_can_run_says_what_to_install(engine: Engine
     await engine.register(worker[0], capabilities=told)
     await engine.planning.explain_waiting()
     assert "nncf is not installed" in (await engine.get(task)).waiting_reason
+
+
+async def test_reports_that_say_nothing_new_keep_every_lease_alive(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    tasks = [await engine.submit() for _ in range(3)]
+    await engine.plan()
+    grants = (await engine.poll(worker, most=3)).grants
+    told = [LeaseReport(grant.task.id, grant.task.lease.epoch, "running", 0.5, "half") for grant in grants]
+    await engine.leases.report(worker[0], worker[1], told)
+    engine.pass_s(engine.terms.ttl_s - 5)
+    expiry = engine.terms.expiry(engine.clock[0])
+    await engine.leases.report(worker[0], worker[1], told)
+
+    async def kept() -> bool:
+        return all([(await engine.get(task)).lease.expires_at == expiry for task in tasks])
+
+    async with asyncio.timeout(10):
+        while not await kept():  # noqa: ASYNC110 - heartbeats are written together, a moment later
+            await asyncio.sleep(0.02)

@@ -133,7 +133,8 @@ _PROLONG = (
     .where(
         tasks.c.id == bindparam("old_id"),
         tasks.c.lease_epoch == bindparam("old_epoch"),
-        tasks.c.state.in_((TaskState.LEASED.value, TaskState.RUNNING.value)),
+        # Not IN: several rows at once take no list.
+        or_(tasks.c.state == TaskState.LEASED.value, tasks.c.state == TaskState.RUNNING.value),
         tasks.c.lease_suspect_at.is_(None),
     )
     .values(lease_expires_at=bindparam("until", type_=Instant))
