@@ -53,7 +53,7 @@ def with_predictions(source: str, target: Path) -> None:
             folder = name.partition("gt/")[0]
         out.writestr(
             f"{folder}pred/meta.yaml",
-            "model_name: old cells\nexecutor_config: {}\neval_class_names: [RBC, WBC, Platelets]\n",
+            "model: {name: old cells}\nexecutor_config: {}\neval_class_names: [RBC, WBC, Platelets]\n",
         )
 
 
