@@ -48,6 +48,10 @@ class Reach:
         except RefusedAddressError as error:
             raise InvalidError("WEBHOOK_URL", str(error), field="url") from error
         except ValueError:
+            if host.replace(".", "").isdigit():
+                # 127.1 and 2130706433 are 127.0.0.1 to whoever dials them.
+                why = f"{host} is no address; write all four numbers"
+                raise InvalidError("WEBHOOK_URL", why, field="url") from None
             if host == "localhost" or host.endswith(".localhost"):
                 try:
                     self.check(ipaddress.ip_address("127.0.0.1"))

@@ -5,17 +5,17 @@ import base64
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.webhook import Delivery, DeliveryState, Try, Webhook
 from lodeworks_controller.service.store import Store
+from lodeworks_controller.service.wake import Wakes
 
 _log = logging.getLogger(__name__)
 
-_BATCH: Final = 200
+_BATCH: Final = 64
 _AT_ONCE: Final = 8
 """Requests to one webhook at once, each of another subject."""
 
@@ -39,31 +39,34 @@ class Delivering:
         secrets: Returns the secret of a webhook's id.
         clock: The present moment.
         chance: Numbers between 0 and 1.
+        wakes: Whom to wake.
     """
 
     def __init__(
-        self, store: Store, sender: Sender, *, secrets: Callable[[str], str], clock: Clock, chance: Callable[[], float]
+        self,
+        store: Store,
+        sender: Sender,
+        *,
+        secrets: Callable[[str], str],
+        clock: Clock,
+        chance: Callable[[], float],
+        wakes: Wakes,
     ) -> None:
+        self._wakes = wakes
         self._store = store
         self._sender = sender
         self._secrets = secrets
         self._clock = clock
         self._chance = chance
-        self._busy = dict[str, asyncio.Task[None]]()
+        self._busy = dict[str, asyncio.Task[bool]]()
 
     async def send_due(self) -> None:
-        """Begins to send what is due; a slow receiver holds up no other."""
-        while True:
-            async with self._store.snapshot() as tx:
-                due = await tx.webhooks.due(now=tx.now(), limit=_BATCH)
-            waiting = sorted(
-                (one for one in due if one.webhook_id not in self._busy), key=lambda one: (one.webhook_id, one.id)
-            )
-            for webhook_id, some in groupby(waiting, key=lambda one: one.webhook_id):
-                self._begin(webhook_id, list(some))
-            if not self._busy or not waiting:
-                return
-            await asyncio.wait(self._busy.values(), return_when=asyncio.FIRST_COMPLETED)
+        """Begins to send what is due, and does not wait for it: a slow receiver holds up no other."""
+        async with self._store.snapshot() as tx:
+            due = await tx.webhooks.with_due(now=tx.now())
+        for webhook_id in due:
+            if webhook_id not in self._busy:
+                self._begin(webhook_id)
 
     async def stop(self) -> None:
         """Ends what is under way; it is sent again after the next start."""
@@ -72,16 +75,24 @@ class Delivering:
         if self._busy:
             await asyncio.wait(self._busy.values())
 
-    def _begin(self, webhook_id: str, due: Sequence[Delivery]) -> None:
-        task = asyncio.create_task(self._send_some(webhook_id, due), name=f"webhook {webhook_id}")
+    def _begin(self, webhook_id: str) -> None:
+        task = asyncio.create_task(self._send_some(webhook_id), name=f"webhook {webhook_id}")
         self._busy[webhook_id] = task
-        task.add_done_callback(lambda _: self._busy.pop(webhook_id, None))
 
-    async def _send_some(self, webhook_id: str, due: Sequence[Delivery]) -> None:
+        def over(ended: asyncio.Task[bool]) -> None:
+            del self._busy[webhook_id]
+            if not ended.cancelled() and ended.exception() is None and ended.result():
+                self._wakes.webhooks.set()  # there may be more, now that the first of a subject are through
+
+        task.add_done_callback(over)
+
+    async def _send_some(self, webhook_id: str) -> bool:
+        """Sends a batch; says whether there was anything to send."""
         async with self._store.snapshot() as tx:
             webhook = await tx.webhooks.get(webhook_id)
-        if webhook is None:
-            return
+            due = await tx.webhooks.due(webhook_id, now=tx.now(), limit=_BATCH)
+        if webhook is None or not due:
+            return False
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(delivery: Delivery) -> None:
@@ -91,6 +102,7 @@ class Delivering:
         for outcome in await asyncio.gather(*(one(delivery) for delivery in due), return_exceptions=True):
             if isinstance(outcome, Exception):
                 _log.error("webhook %s: what was sent could not be noted", webhook.name, exc_info=outcome)
+        return True
 
     async def _send(self, webhook: Webhook, delivery: Delivery) -> None:
         made = await self._try(webhook, delivery)

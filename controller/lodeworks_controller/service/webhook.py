@@ -60,8 +60,12 @@ class WebhookRows(Protocol):
         """Returns the tries of deliveries, oldest first."""
         ...
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[Delivery]:
-        """Returns deliveries whose time has come, oldest first, none before an earlier one of its subject."""
+    async def with_due(self, *, now: datetime) -> Sequence[str]:
+        """Returns the ids of webhooks that have deliveries whose time has come."""
+        ...
+
+    async def due(self, webhook_id: str, *, now: datetime, limit: int) -> Sequence[Delivery]:
+        """Returns deliveries of a webhook whose time has come, oldest first, none before an earlier of its subject."""
         ...
 
     async def put(self, delivery: Delivery, made: Try) -> None:

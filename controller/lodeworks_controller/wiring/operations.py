@@ -45,7 +45,12 @@ class OperationsPart:
         reach = Reach(ground.config.webhook_networks)
         self._sender = WebhookSender(reach)
         self._delivering = Delivering(
-            roles.store("outbox"), self._sender, secrets=secrets, clock=ground.clock, chance=random.random
+            roles.store("outbox"),
+            self._sender,
+            secrets=secrets,
+            clock=ground.clock,
+            chance=random.random,
+            wakes=wakes,
         )
         self.methods = methods
         self._firing = Firing(roles.store("cron"), methods=methods, wakes=wakes)

@@ -54,7 +54,7 @@ deliveries = Table(
     Column("created_at", Instant, nullable=False),
     Column("not_before", Instant, nullable=False),
     Column("ended_at", Instant),
-    Index(None, "state", "not_before"),
+    Index(None, "state", "not_before", "webhook_id"),
     Index(None, "webhook_id", "subject", "state"),
 )
 
@@ -141,8 +141,14 @@ class SqlWebhookRows:
             found.setdefault(row["delivery_id"], []).append(made)
         return found
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[Delivery]:
-        """Returns deliveries whose time has come, oldest first, none before an earlier one of its subject."""
+    async def with_due(self, *, now: datetime) -> Sequence[str]:
+        """Returns the ids of webhooks that have deliveries whose time has come."""
+        query = select(deliveries.c.webhook_id).distinct()
+        query = query.where(deliveries.c.state == _WAITING, deliveries.c.not_before <= now)
+        return list((await self._connection.execute(query)).scalars())
+
+    async def due(self, webhook_id: str, *, now: datetime, limit: int) -> Sequence[Delivery]:
+        """Returns deliveries of a webhook whose time has come, oldest first, none before an earlier of its subject."""
         earlier = deliveries.alias("earlier")
         blocked = exists().where(
             earlier.c.webhook_id == deliveries.c.webhook_id,
@@ -152,7 +158,12 @@ class SqlWebhookRows:
         )
         query = (
             select(deliveries)
-            .where(deliveries.c.state == _WAITING, deliveries.c.not_before <= now, ~blocked)
+            .where(
+                deliveries.c.webhook_id == webhook_id,
+                deliveries.c.state == _WAITING,
+                deliveries.c.not_before <= now,
+                ~blocked,
+            )
             .order_by(deliveries.c.id)
             .limit(limit)
         )

@@ -102,6 +102,12 @@ def test_an_address_by_number_is_refused_at_once_and_an_operator_can_allow_it(ur
     Reach(("127.0.0.0/8", "::1/128", "169.254.0.0/16")).check_url(url)
 
 
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "017700000001"])
+def test_short_forms_of_addresses_are_refused(host):
+    with pytest.raises(InvalidError, match="no address"):
+        Reach().check_url(f"http://{host}/")
+
+
 def test_a_network_that_is_none_is_refused_at_start():
     with pytest.raises(InvalidError):
         Reach(("127.0.0.1/99",))

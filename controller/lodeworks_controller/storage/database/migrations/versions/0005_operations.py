@@ -88,7 +88,10 @@ def _create_webhooks() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
     )
     op.create_index(
-        op.f("ix_webhook_deliveries_state_not_before"), "webhook_deliveries", ["state", "not_before"], unique=False
+        op.f("ix_webhook_deliveries_state_not_before_webhook_id"),
+        "webhook_deliveries",
+        ["state", "not_before", "webhook_id"],
+        unique=False,
     )
     op.create_index(
         op.f("ix_webhook_deliveries_webhook_id_subject_state"),
