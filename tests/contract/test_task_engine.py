@@ -19,7 +19,7 @@ from lodeworks_controller.errors import (
 )
 from lodeworks_controller.service.figures import FigureService
 from lodeworks_controller.service.kinds.base import Product
-from lodeworks_controller.service.lease import RunningLease, Verdict
+from lodeworks_controller.service.lease import LeaseReport, RunningLease, Verdict
 from lodeworks_controller.storage.database.unit import SqlStore
 
 
