@@ -50,7 +50,7 @@ def test_the_best_and_the_newest_stay(stages_at):
     found = _result(models)
     assert found.best_stage_name == "epoch_2"
     assert [stage.name for stage in found.stages] == ["epoch_2", "epoch_4"]
-    assert found.stages[0].scores == pytest.approx({"mAP": 0.6, "mAR": 0.5, "mAP50_95": 0.5})
+    assert found.stages[0].scores == pytest.approx({"mAP": 0.6, "mAR": 0.5, "mAP50_95": 0.5, "AP50/cat": 0.5})
     assert sorted(path.name for path in models.iterdir()) == ["epoch_2", "epoch_4", "result.yaml"]
     assert sorted(path.name for path in (models / "epoch_2").iterdir()) == ["model.onnx", "model.pt"]
 
