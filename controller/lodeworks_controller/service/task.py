@@ -107,7 +107,7 @@ class TaskService:
             elif not principal.is_administrator:
                 mine = await tx.projects.list(user_id=principal.user_id, limit=_MOST_PROJECTS)
                 which = replace(which, project_ids=frozenset(one.id for one in mine))
-            return [await _view(tx, task) for task in await tx.tasks.list(which)]
+            return [await _view(tx, task, last_only=True) for task in await tx.tasks.list(which)]
 
     async def cancel(self, principal: Principal, task_id: str, *, request_id: str = "") -> Task:
         """Asks a task to end; what was made so far is kept where its kind allows."""
@@ -220,16 +220,16 @@ def _new(task_id: str, wish: NewTask, *, deps_left: int, at: datetime) -> Task:
     )
 
 
-async def _view(tx: Transaction, task: Task) -> TaskView:
+async def _view(tx: Transaction, task: Task, *, last_only: bool = False) -> TaskView:
     attempts = await tx.tasks.attempts(task.id)
     user_name = ""
     workers = dict[str, str]()
-    for worker_id in {attempt.worker_id for attempt in attempts}:
+    for worker_id in {attempt.worker_id for attempt in (attempts[-1:] if last_only else attempts)}:
         with suppress(NotFoundError):
             workers[worker_id] = (await tx.workers.get(worker_id)).name
     with suppress(NotFoundError):
         user_name = (await tx.users.get(task.created_by)).name if task.created_by else ""
     worker_name = workers.get(attempts[-1].worker_id, "") if attempts else ""
-    checkpoint = await tx.tasks.checkpoint(task.id) if attempts else None
+    checkpoint = await tx.tasks.checkpoint(task.id) if attempts and not last_only else None
     parents = await tx.tasks.parents(task.id)
     return TaskView(task, attempts, parents, worker_name, user_name, workers=workers, checkpoint=checkpoint)
