@@ -69,7 +69,7 @@ class QuotaServiceServicer(object):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason USER_NOT_FOUND: no such person.
         - INVALID_ARGUMENT, reason QUOTA_INVALID: name a project or a user.
-        - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -86,7 +86,7 @@ class QuotaServiceServicer(object):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project.
         - NOT_FOUND, reason USER_NOT_FOUND: no such person.
         - INVALID_ARGUMENT, reason QUOTA_INVALID: the message says what is wrong.
-        - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

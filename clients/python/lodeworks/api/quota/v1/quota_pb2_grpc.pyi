@@ -48,7 +48,7 @@ class QuotaServiceStub:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason USER_NOT_FOUND: no such person.
     - INVALID_ARGUMENT, reason QUOTA_INVALID: name a project or a user.
-    - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     SetQuota: _grpc.UnaryUnaryMultiCallable[_quota_pb2.SetQuotaRequest, _quota_pb2.SetQuotaResponse]
@@ -61,7 +61,7 @@ class QuotaServiceStub:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project.
     - NOT_FOUND, reason USER_NOT_FOUND: no such person.
     - INVALID_ARGUMENT, reason QUOTA_INVALID: the message says what is wrong.
-    - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
 
@@ -85,7 +85,7 @@ class QuotaServiceAsyncStub(QuotaServiceStub):
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason USER_NOT_FOUND: no such person.
     - INVALID_ARGUMENT, reason QUOTA_INVALID: name a project or a user.
-    - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     SetQuota: _aio.UnaryUnaryMultiCallable[_quota_pb2.SetQuotaRequest, _quota_pb2.SetQuotaResponse]  # type: ignore[assignment]
@@ -98,7 +98,7 @@ class QuotaServiceAsyncStub(QuotaServiceStub):
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project.
     - NOT_FOUND, reason USER_NOT_FOUND: no such person.
     - INVALID_ARGUMENT, reason QUOTA_INVALID: the message says what is wrong.
-    - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
 
@@ -125,7 +125,7 @@ class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason USER_NOT_FOUND: no such person.
         - INVALID_ARGUMENT, reason QUOTA_INVALID: name a project or a user.
-        - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 
@@ -144,7 +144,7 @@ class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project.
         - NOT_FOUND, reason USER_NOT_FOUND: no such person.
         - INVALID_ARGUMENT, reason QUOTA_INVALID: the message says what is wrong.
-        - PERMISSION_DENIED, reason ADMINISTRATOR_ONLY: ask an administrator.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an administrator.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 
