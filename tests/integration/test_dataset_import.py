@@ -84,15 +84,25 @@ async def test_unknown_classes_stop_the_import_and_the_report_stays(world):
     assert json.loads(data)["classes"] == {"RBC": 1, "Spot": 1}
 
 
-async def test_a_failed_import_can_be_retried(world):
+async def test_a_failed_import_leaves_no_name_in_the_list_and_can_be_retried(world):
     await world.project()
     task = await world.start_import("cells", "labelled")
     outputs = await world.upload(task, [picture(1, box("RBC"))])
+
+    async def listed():
+        found = await world.datasets.list(world.administrator, "cells")
+        return [sight.dataset.name for sight in found]
+
+    assert await listed() == ["labelled"]
     async with world.store.transaction() as tx:
         await world.kinds.get("import").abandon(tx, task, (), FailureReason.LOST)
+    assert await listed() == []
+    (failed,) = await world.datasets.versions(world.administrator, "cells", "labelled")
+    assert failed.version.state.value == "failed"
 
     await world.finish(task, outputs)
 
+    assert await listed() == ["labelled"]
     assert (await world.datasets.stats(world.administrator, "cells", "labelled")).pictures == 1
 
 

@@ -1,0 +1,165 @@
+"""Imports end to end through `lode`: pictures a second with both hops, memory and processor time.
+
+    python benchmarks/imports.py [--pictures 5000] [--json FILE]
+
+Makes JPEGs of 640 x 480 with VOC annotations, starts an installation of its own, imports them as one zip, and prints
+what it took: the upload, the run and the commit are all in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/world"))
+
+from local_installation import LocalWorld
+
+GOAL_PER_S, GOAL_PEAK_BYTES = 400.0, 500 << 20
+_BASES = 40
+_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 75]
+_WIDTH, _HEIGHT = 640, 480
+
+
+def write_source(path: Path, *, pictures: int, seed: int = 0) -> int:
+    """Writes a zip of different JPEGs with three boxes each; returns the bytes of the pictures."""
+    chance = np.random.default_rng(seed)
+    rough = [chance.integers(0, 255, (_HEIGHT // 8, _WIDTH // 8, 3), dtype=np.uint8) for _ in range(_BASES)]
+    bases = [cv2.imencode(".jpg", cv2.resize(one, (_WIDTH, _HEIGHT)), _QUALITY)[1].tobytes() for one in rough]
+    total = 0
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(pictures):
+            remark = f"picture {seed} {number}".encode()
+            base = bases[number % _BASES]
+            data = base[:2] + b"\xff\xfe" + struct.pack(">H", len(remark) + 2) + remark + base[2:]
+            total += len(data)
+            archive.writestr(f"images/{number:07}.jpg", data)
+            archive.writestr(f"gt/{number:07}.xml", _annotation(chance))
+    return total
+
+
+def _annotation(chance: np.random.Generator) -> str:
+    objects = ""
+    for _ in range(3):
+        x, y = chance.integers(1, 500), chance.integers(1, 380)
+        corners = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + 60}</xmax><ymax>{y + 60}</ymax>"
+        objects += f"<object><name>cell</name><bndbox>{corners}</bndbox></object>"
+    size = f"<size><width>{_WIDTH}</width><height>{_HEIGHT}</height><depth>3</depth></size>"
+    return f"<annotation>{size}{objects}</annotation>"
+
+
+class Processes:
+    """Looks ten times a second at memory and processor time of every process whose environment names a home."""
+
+    def __init__(self, home: Path) -> None:
+        self.peaks: dict[str, int] = {}
+        self.spent: dict[tuple[str, str], float] = {}
+        self._before: dict[tuple[str, str], float] = {}
+        self._first = True
+        self._mark = f"HOME={home}".encode()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            for folder in Path("/proc").iterdir():
+                if folder.name.isdecimal():
+                    self._note(folder)
+            self._first = False
+
+    def _note(self, folder: Path) -> None:
+        try:
+            if self._mark not in (folder / "environ").read_bytes().split(b"\0"):
+                return
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            resident = int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+            spent = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError, ValueError):
+            return
+        name = _called([word.decode("utf-8", "replace") for word in words if word])
+        self.peaks[name] = max(self.peaks.get(name, 0), resident)
+        key = (folder.name, name)
+        self._before.setdefault(key, spent if self._first else 0.0)
+        self.spent[key] = spent - self._before[key]
+
+
+def _called(words: list[str]) -> str:
+    for word in words:
+        leaf = word.rpartition("/")[2]
+        if leaf in ("lode", "lode-controller", "lode-worker", "ingest"):
+            return leaf
+    return "other"
+
+
+def measure(folder: Path, *, pictures: int) -> dict[str, object]:
+    """Imports once and returns what it took."""
+    source = folder / "source.zip"
+    size_bytes = write_source(source, pictures=pictures)
+    world = LocalWorld(folder)
+    world.up()
+    try:
+        with Processes(folder) as processes:
+            begin = time.monotonic()
+            world.lode("dataset", "import", source, "--to", "bench", "--unknown-classes", "add")
+            took_s = time.monotonic() - begin
+        shown = world.json("dataset", "show", "bench")
+    finally:
+        world.down()
+    assert int(shown["picture_count"]) == pictures, shown
+    return {
+        "pictures": pictures,
+        "mib": round(size_bytes / (1 << 20), 1),
+        "seconds": round(took_s, 2),
+        "pictures_per_s": round(pictures / took_s, 1),
+        "peak_mib": {name: round(peak / (1 << 20)) for name, peak in sorted(processes.peaks.items())},
+        # What another machine, or this one alone, would need: the load of others is not in it.
+        "processor_ms_per_picture": round(sum(processes.spent.values()) * 1000 / pictures, 2),
+        "goal": {"pictures_per_s": GOAL_PER_S, "peak_mib": GOAL_PEAK_BYTES >> 20},
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Measures and prints; returns 0 when the goals are met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="lode-bench-"))
+    try:
+        found = measure(folder, pictures=given.pictures)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    text = json.dumps(found, indent=1)
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n")
+    peaks = found["peak_mib"]
+    assert isinstance(peaks, dict)
+    met = float(str(found["pictures_per_s"])) >= GOAL_PER_S and max(peaks.values()) <= GOAL_PEAK_BYTES >> 20
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
