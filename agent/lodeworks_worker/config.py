@@ -7,6 +7,8 @@ drivers = ["process", "docker"]
 
 store = "/var/lib/lodeworks/controller/blobs"   # the controller's folder of content, where this machine sees it
 
+spool_bytes = 1073741824                  # how much output of a run waits for the controller; the middle goes first
+
 import_roots = ["/data/pictures"]        # folders that imports may read with --on-worker; none by default
 import_private_addresses = false         # whether imports may fetch from private networks and this machine
 import_max_bytes = 1000000000000         # the most that an import fetches from an address
@@ -35,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from lodeworks_worker.control_plane import Gpu
+from lodeworks_worker.drivers.spool import DEFAULT_BYTES
 from lodeworks_worker.errors import ConfigError
 from lodeworks_worker.executors import Program
 
@@ -61,6 +64,7 @@ _KEYS = frozenset(
         "docker_user",
         "log_level",
         "store",
+        "spool_bytes",
         "import_roots",
         "import_private_addresses",
         "import_max_bytes",
@@ -87,6 +91,8 @@ class Config:
     """How often it is looked for a new checkpoint of a run, to be sent to the controller."""
     gpu_free_below_bytes: int = _DEFAULT_GPU_FREE_BYTES
     """A GPU with more memory in use than this is not really free."""
+    spool_bytes: int = DEFAULT_BYTES
+    """How much output of one run, by the process driver, waits for the controller; beyond it the middle is dropped."""
     store: Path | None = None
     """The controller's folder of content, where this machine sees it; it is only read."""
     docker_host: str | None = None
@@ -147,6 +153,7 @@ def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str
         fake_gpus=tuple(_gpu(one) for one in values.get("fake_gpus", ())),
         checkpoint_s=_whole(values, "checkpoint_s", _DEFAULT_CHECKPOINT_S),
         gpu_free_below_bytes=_whole(values, "gpu_free_below_bytes", _DEFAULT_GPU_FREE_BYTES),
+        spool_bytes=_whole(values, "spool_bytes", DEFAULT_BYTES),
         store=Path(str(values["store"])).absolute() if values.get("store") else None,
         docker_host=values.get("docker_host"),
         docker_user=values.get("docker_user"),

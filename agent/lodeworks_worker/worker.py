@@ -85,7 +85,9 @@ def make_drivers(config: Config, *, worker_id: str, runs_folder: Path, log: logg
     """Returns the configured drivers by name."""
     made: dict[str, Driver] = {}
     if "process" in config.drivers:
-        made["process"] = ProcessDriver(runs_folder, environment=config.program_environment)
+        made["process"] = ProcessDriver(
+            runs_folder, environment=config.program_environment, spool_bytes=config.spool_bytes
+        )
     if "docker" in config.drivers and (config.docker_host or _DOCKER_SOCKET.exists()):
         # The SDK and requests cost 20 MB, which a worker without an engine need not spend.
         from lodeworks_worker.drivers.docker_engine import DockerDriver, engine_at  # noqa: PLC0415

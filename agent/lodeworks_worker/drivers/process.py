@@ -6,15 +6,16 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from lodeworks_worker.drivers import shim
 from lodeworks_worker.drivers.base import HANDLE_VERSION, Capabilities, Exit, Launch, LogPart, RunHandle, run_name
 from lodeworks_worker.drivers.mounts import private_mounts_command
+from lodeworks_worker.drivers.spool import DEFAULT_BYTES, read_spool
 from lodeworks_worker.errors import LaunchError, RunLostError
 from lodeworks_worker.putting_down import in_thread
 
-_LOG_PART_BYTES = 1 << 20
 _SHIM_MARGIN_S = 5.0
 _STATE_DIR = "run"
 
@@ -27,8 +28,16 @@ class ProcessDriver:
 
     name = "process"
 
-    def __init__(self, root: Path, *, environment: Mapping[str, str], python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        environment: Mapping[str, str],
+        python: str = sys.executable,
+        spool_bytes: int = DEFAULT_BYTES,
+    ) -> None:
         self._root = root
+        self._spool_bytes = spool_bytes
         self._environment = dict(environment)
         self._python = python
 
@@ -81,8 +90,8 @@ class ProcessDriver:
 
     async def logs(self, handle: RunHandle, *, offset: int) -> LogPart:
         """Reads the run's output file from an offset."""
-        data = await in_thread(_read_from, _state_dir(handle) / "output.log", offset)
-        return LogPart(data=data, next_offset=offset + len(data))
+        path = _state_dir(handle) / "output.log"
+        return await in_thread(partial(read_spool, path, offset, limit_bytes=self._spool_bytes))
 
     async def stop(self, handle: RunHandle, *, grace_s: float) -> None:
         """Orders the shim to end the run: the order holds even if the worker dies now."""
@@ -228,12 +237,3 @@ def _end_orphan(state: Path) -> None:
             os.killpg(int(str(child["pid"])), signal.SIGKILL)
         except ProcessLookupError:
             return
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(_LOG_PART_BYTES)
-    except FileNotFoundError:
-        return b""
