@@ -8,7 +8,7 @@ from controller_world import installation
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from lodeworks.api.content.v1 import content_pb2, content_pb2_grpc
-from lodeworks.api.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from lodeworks.api.dataset.v1 import curation_pb2, curation_pb2_grpc, dataset_pb2, dataset_pb2_grpc
 from lodeworks.api.object_class.v1 import object_class_pb2, object_class_pb2_grpc
 from lodeworks.api.project.v1 import project_pb2, project_pb2_grpc
 from lodeworks.api.task.v1 import task_pb2, task_pb2_grpc
@@ -42,6 +42,7 @@ SERVICES = [
     (project_pb2, project_pb2_grpc.ProjectServiceStub, "ProjectService", {"CreateProject", "ListProjects"}),
     (object_class_pb2, object_class_pb2_grpc.ClassServiceStub, "ClassService", set()),
     (dataset_pb2, dataset_pb2_grpc.DatasetServiceStub, "DatasetService", set()),
+    (curation_pb2, curation_pb2_grpc.CurationServiceStub, "CurationService", {"ListPublicDatasets"}),
 ]
 FILLED = {
     "ImportDataset": {"to": "x", "source": dataset_pb2.ImportSource(blob_digest="0" * 64)},
@@ -51,6 +52,10 @@ FILLED = {
     "SampleDataset": {"count": 1},
     "SplitDataset": {"parts": [dataset_pb2.SplitPart(to="a", weight=1), dataset_pb2.SplitPart(to="b", weight=1)]},
     "MineDataset": {"top_k": 1},
+    "TagDataset": {"add": ["x"]},
+    "FindLeaks": {"datasets": ["a", "b"]},
+    "ComputeSignals": {"datasets": ["a"]},
+    "AnalyzeDatasets": {"datasets": ["a"]},
     "AddMember": {"role": project_pb2.PROJECT_ROLE_VIEWER},
 }
 
