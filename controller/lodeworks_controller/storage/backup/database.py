@@ -1,13 +1,14 @@
 """The database's part of a backup: one consistent moment, while it is written to."""
 
-import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 
 from sqlalchemy import Connection, text
 
@@ -47,11 +48,19 @@ def put_database(folder: Path, address: Path | str) -> None:
         return
     if on_database(address, _has_tables):
         raise _there_is_one("that address")
-    arguments, environment = _postgres_words(address)
-    _run(
-        ["pg_restore", "--no-owner", "--no-privileges", "--single-transaction", *arguments, str(folder / "lode.dump")],
-        environment,
-    )
+    dump = str(folder / "lode.dump")
+    with _connection_words(address) as words:
+        _run(
+            [
+                "pg_restore",
+                "--no-password",
+                "--no-owner",
+                "--no-privileges",
+                "--single-transaction",
+                f"--dbname={words}",
+                dump,
+            ]
+        )
 
 
 def _copy_sqlite(source: Path, target: Path) -> Iterator[str]:
@@ -69,13 +78,13 @@ def _copy_sqlite(source: Path, target: Path) -> Iterator[str]:
 
 
 def _copy_postgres(url: str, target: Path) -> Iterator[str]:
-    arguments, environment = _postgres_words(url)
-
     def work(connection: Connection) -> list[str]:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         digests = list(connection.execute(text(_DIGESTS)).scalars())
         snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-        _run(["pg_dump", "--format=custom", f"--snapshot={snapshot}", f"--file={target}", *arguments], environment)
+        with _connection_words(url) as words:
+            dump = ["pg_dump", "--format=custom", "--no-password", f"--snapshot={snapshot}", f"--file={target}"]
+            _run([*dump, f"--dbname={words}"])
         return digests
 
     yield from _on_snapshot(url, work)
@@ -114,20 +123,30 @@ def _there_is_one(where: str) -> ConflictError:
     return ConflictError("DATABASE_THERE", f"there is a database at {where} already; a restore overwrites nothing")
 
 
-def _postgres_words(url: str) -> tuple[list[str], Mapping[str, str]]:
-    """Returns the arguments of PostgreSQL's programs for an address, and the environment with its password."""
+@contextmanager
+def _connection_words(url: str) -> Iterator[str]:
+    """Yields what PostgreSQL's programs take for an address: the password in a file, since arguments can be listed."""
     known = driver_arguments(url)
-    named = {"host": "--host", "port": "--port", "user": "--username", "database": "--dbname"}
-    arguments = [f"{flag}={known[name]}" for name, flag in named.items() if known.get(name) is not None]
-    environment = dict(os.environ)  # where these programs are found
-    if known.get("password") is not None:
-        environment["PGPASSWORD"] = str(known["password"])
-    return [*arguments, "--no-password"], environment
+    words = {"host": "host", "port": "port", "user": "user", "database": "dbname"}
+    told = {word: str(known[name]) for name, word in words.items() if known.get(name) is not None}
+    told |= {name: value for name, value in parse_qsl(urlsplit(url).query) if name.startswith("ssl")}
+    with tempfile.NamedTemporaryFile("w", prefix="lode-pgpass-") as file:  # mode 0600
+        if known.get("password") is not None:
+            password = str(known["password"]).replace("\\", "\\\\").replace(":", "\\:")
+            file.write(f"*:*:*:*:{password}\n")
+            file.flush()
+            told["passfile"] = file.name
+        yield " ".join(f"{name}={_quoted(value)}" for name, value in told.items())
 
 
-def _run(words: list[str], environment: Mapping[str, str]) -> None:
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _run(words: list[str]) -> None:
     try:
-        done = subprocess.run(words, env=dict(environment), capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
     except FileNotFoundError:
         raise NotFoundError(
             "PROGRAM_MISSING", f"{words[0]} is not installed; install the client programs of PostgreSQL"
