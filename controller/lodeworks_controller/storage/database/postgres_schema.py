@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lodeworks_controller.storage.database.postgres_address import postgres_engine
 from lodeworks_controller.storage.database.postgres_refusal import refusal
+from lodeworks_controller.storage.database.schema import metadata
 
 T = TypeVar("T")
 
@@ -49,5 +50,7 @@ def order_by_code_point(connection: Connection) -> None:
     Pages are cut by name, so the order must not depend on a server's locale or change with its libraries.
     """
     for table, column, length in connection.execute(_LOOSE).all():
+        if table not in metadata.tables:
+            continue  # an operator's, or a view of an extension
         kind = "text" if length is None else f"varchar({length})"
         connection.exec_driver_sql(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE {kind} COLLATE "C"')
