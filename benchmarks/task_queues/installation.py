@@ -38,6 +38,7 @@ class Installation:
     folder: Path
     configuration: Sequence[str] = ()
     token: str = ""
+    ca_fingerprint: str = ""
     ca_pem: bytes = b""
     people_port: int = 0
     agents_port: int = 0
@@ -53,7 +54,8 @@ class Installation:
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode:
             raise RuntimeError(f"no installation was made: {made.stderr}")
-        self.token = json.loads(made.stdout)["token"]
+        answer = json.loads(made.stdout)
+        self.token, self.ca_fingerprint = answer["token"], answer["ca_fingerprint"]
 
     @property
     def state(self) -> Path:

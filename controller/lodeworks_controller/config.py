@@ -47,6 +47,8 @@ class Config:
     """text or json."""
     drain_s: float = 0.0
     """How long a controller that stops goes on serving after it has said that it does not: for balancers to notice."""
+    synchronous: str = "FULL"
+    """How durable SQLite's commits are: FULL survives a power cut, NORMAL may lose the last moments in one."""
     pool_processes: int = 2
     pool_memory_bytes: int = 2 * 1024**3
     finish_at_once: int = 4

@@ -47,7 +47,7 @@ async def grounded(config: Config, *, clock: Clock, pool: Pool) -> AsyncIterator
     """Opens the state of an installation, and closes it when left."""
     ids = ulids(clock)
     trust = await asyncio.to_thread(load_trust, config.trust, clock=clock)
-    store = await SqlStore.open(config.database_address, clock=clock, ids=ids)
+    store = await SqlStore.open(config.database_address, clock=clock, ids=ids, synchronous=config.synchronous)
     blobs = _blob_store(config, store, ids=ids)
     try:
         await asyncio.to_thread(blobs.open)

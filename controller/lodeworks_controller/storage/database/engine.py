@@ -19,7 +19,7 @@ from typing import TypeVar
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Executable
 
-from lodeworks_controller.errors import UnavailableError
+from lodeworks_controller.errors import InvalidError, UnavailableError
 from lodeworks_controller.storage.database.connection import Connection, Parameters, Rows
 from lodeworks_controller.storage.database.prepared import is_prepared
 from lodeworks_controller.storage.database.schema import metadata
@@ -86,6 +86,10 @@ class Database:
     """One SQLite file."""
 
     def __init__(self, path: Path, *, readers: int = 4, synchronous: str = "FULL") -> None:
+        if synchronous not in {"FULL", "NORMAL"}:
+            raise InvalidError(
+                "CONFIG_INVALID", f"synchronous is FULL or NORMAL, not {synchronous!r}", field="synchronous"
+            )
         self._path = path
         self._synchronous = synchronous
         self._writer = Session(sqlite_engine(path), name="database-writer", begin="BEGIN IMMEDIATE")

@@ -232,14 +232,16 @@ class SqlStore:
         self._ids = ids
 
     @classmethod
-    async def open(cls, address: Path | str, *, clock: Clock, ids: Ids, database_clock: bool = True) -> "SqlStore":
+    async def open(
+        cls, address: Path | str, *, clock: Clock, ids: Ids, database_clock: bool = True, synchronous: str = "FULL"
+    ) -> "SqlStore":
         """Opens a file of SQLite or the address of a PostgreSQL database.
 
         The schema must be there, or be made by create_schema. Several controllers go by PostgreSQL's clock; a test
         may prefer its own.
         """
         if isinstance(address, Path):
-            return cls(await SqliteDatabase(address).open(), clock=clock, ids=ids)
+            return cls(await SqliteDatabase(address, synchronous=synchronous).open(), clock=clock, ids=ids)
         # Only who has such a database pays for its driver.
         from lodeworks_controller.storage.database.postgres import PostgresDatabase, moment_of  # noqa: PLC0415
 
