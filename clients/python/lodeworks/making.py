@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lodeworks.api.task.v1.task_pb2 import Task
 
@@ -11,3 +11,9 @@ T = TypeVar("T")
 
 AsyncMaker: TypeAlias = Callable[[Task], Awaitable[T]]
 Maker: TypeAlias = Callable[[Task], T]
+
+P = TypeVar("P")
+
+AsyncWish: TypeAlias = Callable[[P], Awaitable[Any]]
+"""Asks something of a project."""
+Wish: TypeAlias = Callable[[P], Any]

@@ -116,7 +116,7 @@ def _gauges(registry: CollectorRegistry) -> Mapping[str, Gauge]:
 def _measured(figures: Figures) -> Mapping[str, Mapping[tuple[str, ...], float]]:
     return {
         "lodeworks_tasks": {(state,): count for state, count in figures.tasks.items()},
-        "lodeworks_open_tasks": dict(figures.open_tasks),
+        "lodeworks_open_tasks": {(kind, state): count for (kind, state), count in figures.open_tasks.items()},
         "lodeworks_queue_age_seconds": {(): figures.queue_age_s},
         "lodeworks_workers": {(state,): count for state, count in figures.workers.items()},
         "lodeworks_gpus": {(): figures.gpus},

@@ -262,8 +262,8 @@ class AlgorithmService:
         async with self._store.transaction() as tx:
             release = draft.released(path=signed.path, at=tx.now())
             await tx.algorithms.put_release(release)
-            made = ObjectRef("release", release.id, release.full_name)
-            await object_ready(tx, made, project_id=release.project_id)
+            told = ObjectRef("release", release.id, release.full_name)
+            await object_ready(tx, told, project_id=release.project_id)
             return release
 
     async def delete(self, principal: Principal, project: str, text: str, *, request_id: str = "") -> None:

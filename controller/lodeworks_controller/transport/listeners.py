@@ -6,7 +6,7 @@ Both stand in one event loop; each has its own services only, so that a foreign 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -18,8 +18,6 @@ from lodeworks.channel.keepalive import SERVER_OPTIONS
 from lodeworks_controller.errors import ConflictError
 from lodeworks_controller.service.meter import Meter
 from lodeworks_controller.transport.outermost import OutermostInterceptor
-
-HealthServicer = aio.HealthServicer
 
 Register = Callable[[grpc.aio.Server], None]
 """Adds a service to a server: ``lambda server: add_XServicer_to_server(servicer, server)``."""
@@ -37,7 +35,7 @@ class Listener:
 
     server: grpc.aio.Server
     port: int
-    health: HealthServicer
+    health: Any
 
     async def serve(self) -> None:
         """Says to those who ask for the health of the server that it serves; until then it does not."""
@@ -113,7 +111,7 @@ async def _listen(
     names = _Names(server)
     for register in services:
         register(cast("grpc.aio.Server", names))
-    health = HealthServicer()
+    health = aio.HealthServicer()
     await health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, names)
     reflection.enable_server_reflection([*names.found, reflection.SERVICE_NAME], server)
@@ -138,7 +136,9 @@ class _Names:
         """Adds a service in the old way."""
         self._server.add_generic_rpc_handlers(handlers)
 
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, grpc.RpcMethodHandler]) -> None:
+    def add_registered_method_handlers(
+        self, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
         """Adds a service, and remembers its name."""
         self.found.append(service)
         self._server.add_registered_method_handlers(service, handlers)

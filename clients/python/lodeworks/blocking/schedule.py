@@ -12,9 +12,10 @@ from lodeworks.connection import Connection, new_request_id
 from lodeworks.errors import InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from lodeworks.blocking.project import Project
+    from lodeworks.making import Wish
 
 _METHODS = {
     "ExportDataset": "dataset.export",
@@ -95,7 +96,7 @@ class Schedules:
         name: str,
         *,
         cron: str,
-        what: Callable[[Project], Awaitable[Any]],
+        what: Wish[Project],
         time_zone: str = "UTC",
         misfire: str = "once",
     ) -> pb.Schedule:

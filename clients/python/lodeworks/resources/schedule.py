@@ -13,8 +13,9 @@ from lodeworks.errors import InvalidError
 from lodeworks.resources.paging import pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from lodeworks.making import AsyncWish
     from lodeworks.resources.project import AsyncProject
 
 _METHODS = {
@@ -96,7 +97,7 @@ class AsyncSchedules:
         name: str,
         *,
         cron: str,
-        what: Callable[[AsyncProject], Awaitable[Any]],
+        what: AsyncWish[AsyncProject],
         time_zone: str = "UTC",
         misfire: str = "once",
     ) -> pb.Schedule:

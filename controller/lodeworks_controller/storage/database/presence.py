@@ -26,7 +26,8 @@ class SqlPresenceRows:
 
     async def all(self) -> Mapping[str, bool]:
         """Returns whether each worker was there when last looked."""
-        return {row[0]: bool(row[1]) for row in await self._connection.execute(select(presence))}
+        rows = (await self._connection.execute(select(presence))).mappings()
+        return {row["worker_id"]: bool(row["online"]) for row in rows}
 
     async def put(self, worker_id: str, *, online: bool) -> None:
         """Notes that a worker came or went."""

@@ -194,17 +194,19 @@ class SqlWebhookRows:
     async def counts(self, webhook_ids: Sequence[str]) -> Mapping[tuple[str, DeliveryState], int]:
         """Returns how many deliveries there are by webhook and state."""
         query = (
-            select(deliveries.c.webhook_id, deliveries.c.state, func.count())
+            select(deliveries.c.webhook_id, deliveries.c.state, func.count().label("number"))
             .where(deliveries.c.webhook_id.in_(webhook_ids))
             .group_by(deliveries.c.webhook_id, deliveries.c.state)
         )
-        return {(row[0], DeliveryState(row[1])): row[2] for row in await self._connection.execute(query)}
+        rows = (await self._connection.execute(query)).mappings()
+        return {(row["webhook_id"], DeliveryState(row["state"])): row["number"] for row in rows}
 
     async def waiting_and_dead(self) -> Mapping[DeliveryState, int]:
         """Returns how many deliveries wait, and how many were given up."""
         told = (_WAITING, DeliveryState.DEAD.value)
-        query = select(deliveries.c.state, func.count()).where(deliveries.c.state.in_(told))
-        return {DeliveryState(row[0]): row[1] for row in await self._connection.execute(query.group_by("state"))}
+        query = select(deliveries.c.state, func.count().label("number")).where(deliveries.c.state.in_(told))
+        rows = (await self._connection.execute(query.group_by(deliveries.c.state))).mappings()
+        return {DeliveryState(row["state"]): row["number"] for row in rows}
 
     async def prune(self, *, before: datetime) -> int:
         """Removes deliveries that ended before the moment; returns how many."""
