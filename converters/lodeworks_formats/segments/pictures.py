@@ -119,11 +119,11 @@ def pictures_metadata(path: Path) -> PicturesMetadata:
         )
 
 
-def read_picture_batches(path: Path, *, batch_size: int = 4096) -> Iterator[Any]:
-    """Yields pyarrow.RecordBatch of PICTURES_SCHEMA; raises FormatError WRONG_SCHEMA."""
+def read_picture_batches(path: Path, *, batch_size: int = 4096, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yields pyarrow.RecordBatch of PICTURES_SCHEMA, or of some of its columns; raises FormatError WRONG_SCHEMA."""
     try:
         with _opened(path) as file:
-            yield from file.iter_batches(batch_size=batch_size)
+            yield from file.iter_batches(batch_size=batch_size, columns=None if columns is None else list(columns))
     except pa.ArrowException as error:
         raise FormatError("WRONG_SCHEMA", f"the file is damaged ({error})", path.name) from error
 

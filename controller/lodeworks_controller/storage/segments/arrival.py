@@ -36,6 +36,7 @@ from lodeworks_controller.storage.segments.written import Writer
 
 _ROWS_PER_SEGMENT = 1_000_000
 _NONE = -1
+_ASSET_COLUMNS = ("extension", *(name for name in ASSETS_SCHEMA.names if name not in ("aid", "format")))
 
 Ids = NDArray[np.int64]
 
@@ -123,16 +124,16 @@ def _count_up(where: NDArray[np.bool_], *, first: int) -> Ids:
     return np.where(where, first - 1 + np.cumsum(where, dtype=np.int64), _NONE)
 
 
-def _slices(exchange: Path) -> Iterator[tuple[int, Any]]:
-    """Yields batches of the exchange form with the place of their first picture."""
+def _slices(exchange: Path, *columns: str) -> Iterator[tuple[int, Any]]:
+    """Yields batches of some columns of the exchange form, with the place of their first picture."""
     place = 0
-    for batch in read_picture_batches(exchange):
+    for batch in read_picture_batches(exchange, columns=columns):
         yield place, batch
         place += batch.num_rows
 
 
 def _assets(exchange: Path, numbers: _Numbers) -> Iterator[Any]:
-    for place, batch in _slices(exchange):
+    for place, batch in _slices(exchange, *_ASSET_COLUMNS):
         fresh = numbers.fresh[place : place + batch.num_rows]
         if not fresh.any():
             continue
@@ -155,7 +156,7 @@ def _provenance(exchange: Path, numbers: _Numbers, job: ArriveJob, writer: Write
 
 
 def _fresh_names(exchange: Path, numbers: _Numbers, job: ArriveJob, known: list[Any]) -> Iterator[Any]:
-    for place, batch in _slices(exchange):
+    for place, batch in _slices(exchange, "names"):
         names = batch.column("names")
         lengths = names.value_lengths().fill_null(0).to_numpy()
         here = slice(place, place + batch.num_rows)
@@ -209,7 +210,7 @@ def _records(exchange: Path, column: str, recs: Ids, rids: Mapping[str, int], wr
 
 def _boxes(exchange: Path, column: str, recs: Ids, rids: Mapping[str, int]) -> Iterator[Any]:
     numbered = pa.array(list(rids), pa.string()), np.array(list(rids.values()), dtype=np.int64)
-    for place, batch in _slices(exchange):
+    for place, batch in _slices(exchange, column):
         here = recs[place : place + batch.num_rows]
         lists = batch.column(column).filter(pa.array(here != _NONE))
         flat = lists.flatten()
