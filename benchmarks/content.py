@@ -216,7 +216,7 @@ async def measure_resume(world: Installation, folder: Path, *, mib: int) -> list
             wire.write(blob.digest, size_bytes=blob.size_bytes, offset=0, chunks=until_half())
         )
         before = -1
-        while before != (before := _arrived(world.state)) or before == 0:  # noqa: ASYNC110 (the file tells, no event does)
+        while before != (before := _arrived(world.state)) or before == 0:
             await asyncio.sleep(0.3)
         writing.cancel()
         await asyncio.wait([writing])

@@ -29,7 +29,6 @@ import pyarrow.parquet as pq
 from lodeworks_controller.domain.expression import parse_condition
 from lodeworks_controller.domain.operation import Conflict
 from lodeworks_controller.storage.segments.arrival import arrive
-from lodeworks_formats.segments.hamming import near_pairs
 from lodeworks_controller.storage.segments.inspection import inspect_exchange
 from lodeworks_controller.storage.segments.job_types import (
     ArriveJob,
@@ -58,6 +57,7 @@ from lodeworks_controller.storage.segments.membership import (
 from lodeworks_controller.storage.segments.page import read_page
 from lodeworks_controller.storage.segments.view import build_view
 from lodeworks_formats.segments import BOX_TYPE, PICTURES_SCHEMA, write_picture_batches
+from lodeworks_formats.segments.hamming import near_pairs
 
 CLASSES = [f"class{number}" for number in range(20)]
 RIDS = {name: number + 1 for number, name in enumerate(CLASSES)}

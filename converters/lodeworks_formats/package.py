@@ -44,7 +44,7 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a picture is fitted: scaled to fit and padded with a grey value (fit `centre` or `top-left`), or `stretch`."""
+    """How a picture is fitted: scaled and padded with a grey value (fit `centre` or `top-left`), or `stretch`."""
 
     pad: int = 114
     fit: str = "centre"

@@ -1,6 +1,7 @@
 """kill -9 of controller and worker at random instants while trainings and imports go on.
 
-The seeds are printed; LODE_SOAK_SEED chooses them, LODE_SOAK_SHARE how many kills (1 = 20 of each).
+The seeds are printed; LODE_SOAK_SEED chooses them, LODE_SOAK_SHARE how many kills (1 = 20 of each). The training is on
+BCCD at its real size where LODE_TEST_DATA names the folder with bccd-trainval.zip, else on made pictures.
 """
 
 from __future__ import annotations
@@ -10,16 +11,14 @@ import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from local_installation import LocalWorld, eventually
 from lodeworks.api.dataset.v1 import dataset_pb2
 from lodeworks.api.model.v1 import model_pb2
 from lodeworks.api.task.v1 import task_pb2
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEED = int(os.environ.get("LODE_SOAK_SEED", "1"))
 SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
@@ -74,25 +73,33 @@ def test_kills_while_a_training_and_imports_go_on(tmp_path: Path):
 
 
 def _exercise(world: LocalWorld) -> None:
-    archive = world.made_pictures(pictures=40, seed=SEED)
+    archive, settings = _what_is_trained(world)
     world.lode("dataset", "import", archive, "--to", "labelled", "--unknown-classes", "add")
     world.lode("dataset", "split", "labelled", "--to", "train=80,val=20")
     with world.client() as client:
         project = client.project()
         train, val = project.datasets.get("train"), project.datasets.get("val")
-        training = project.models.train(train=train, val=val, name="shapes", settings={"epochs": 10_000, **SMALL})
-        eventually(lambda: training.refresh().over or bool(_epochs(training)), timeout_s=120, what="a first epoch")
+        training = project.models.train(train=train, val=val, name="shapes", settings={"epochs": 10_000, **settings})
+        eventually(lambda: training.refresh().over or bool(_epochs(training)), timeout_s=240, what="a first epoch")
         assert not training.over, training.data
         imported = 0
         for name in ("worker", "controller"):
             imported = _imports_over_kills(world, name, project, imported)
             logged = len(_epochs(training))
-            eventually(lambda: len(_epochs(training)) > logged + 1, timeout_s=60, what="an epoch after the kills")  # noqa: B023
+            eventually(lambda: len(_epochs(training)) > logged + 1, timeout_s=240, what="an epoch after the kills")  # noqa: B023
         _check_the_training(world, training)
         assert project.models.get("shapes@1").data.state == model_pb2.MODEL_STATE_PARTIAL
         _check_versions(project, imported)
         _import_once(project, world, number=imported)
         print(f"{imported} imports beside, {len(_epochs(training))} epochs logged")
+
+
+def _what_is_trained(world: LocalWorld) -> tuple[Path, dict[str, Any]]:
+    """Returns an archive of labelled pictures, and the settings of the training."""
+    given = Path(os.environ.get("LODE_TEST_DATA", "nowhere")) / "bccd-trainval.zip"
+    if given.is_file():
+        return given, {"patience": 10_000, "threads": 1}
+    return world.made_pictures(pictures=40, seed=SEED), SMALL
 
 
 def _imports_over_kills(world: LocalWorld, name: str, project: Any, imported: int) -> int:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.executor import ExecutorRows
     from lodeworks_controller.service.idempotency import IdempotencyRows
     from lodeworks_controller.service.identity import TokenRows, UserRows
-    from lodeworks_controller.service.message import MessageRows
     from lodeworks_controller.service.installation import InstallationRows
+    from lodeworks_controller.service.message import MessageRows
     from lodeworks_controller.service.model import ModelRows
     from lodeworks_controller.service.object_class import ClassRows
     from lodeworks_controller.service.outbox import OutboxRows
