@@ -87,3 +87,18 @@ def test_two_workers_with_one_identity_end_with_one_outcome(folder):
         Event(1.0, "rival", "m0", 12.0),
         Event(2.0, "freeze", "m0", 4.0),
     )
+
+
+def test_a_gpu_of_a_run_that_was_given_up_is_not_given_out_while_it_lives(folder):
+    """The worker is away for longer than its lease, and its run goes on; back, it is asked to run what came since."""
+    away = Event(1.0, "wall", "m0", 16.0, "c0")
+    deaf = Weather(drop=0.95, methods=frozenset({"Report"}))
+    for seed in range(1, 7):
+        events = (
+            Event(0.0, "submit", "t0", more=Wish("t0", run_for_s=19.5, gpus=1, lost_after_s=0.5)),
+            away,
+            Event(2.0, "submit", "t1", more=Wish("t1", run_for_s=1.0, gpus=1)),
+            Event(2.0, "weather", "network", 17.5, deaf),
+        )
+        told = play(Schedule(seed, Plan(machines=1, max_runs=2), events), folder)
+        assert not told.broken, told.story()

@@ -282,10 +282,9 @@ class Installation:
         self.say(f"{name} starts")
 
     def _blobs(self, ids: Callable[[], str]) -> DiskBlobStore:
-        made = DiskBlobStore(self.blobs_folder, ids=ids)
         if not self.blobs_folder.exists():
-            made.open()
-        return made
+            DiskBlobStore(self.blobs_folder, ids=ulids(self.now)).open()  # with ids of its own: only the first needs it
+        return DiskBlobStore(self.blobs_folder, ids=ids)
 
     def start_worker(self, name: str) -> None:
         """Starts the worker process of a machine, if none runs there."""
