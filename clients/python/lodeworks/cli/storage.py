@@ -19,11 +19,11 @@ def storage_command() -> None:
 
 
 @storage_command.command("usage", example="lode storage usage")
-@click.option("--project", "-p", default="", help="Only this one; default: all of yours.")
+@click.argument("name", metavar="[PROJECT]", default="")
 @click.pass_obj
-def usage(session: Session, project: str) -> None:
-    """Show how much content each project refers to; what two share counts in both."""
-    told = session.client.storage.usage(project)
+def usage(session: Session, name: str) -> None:
+    """Show how much content each project, or one of them, refers to; what two share counts in both."""
+    told = session.client.storage.usage(name)
     if session.output.style != "table":
         session.output.one(told)
         return
