@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 _CHANNEL = "lode_wakes"
 _PAYLOAD_BYTES = 7_000
 """PostgreSQL refuses 8,000."""
-_GATHER_S = 0.005
+_GATHER_S = 0.02
 _AGAIN_S = 1.0
 _ALIVE_S = 10.0
 _TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
