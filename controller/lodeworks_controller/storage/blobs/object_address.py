@@ -28,11 +28,12 @@ def object_store(url: str, options: Mapping[str, str]) -> Any:
     from obstore.store import S3Store  # noqa: PLC0415 (only installations with an object store pay for it)
 
     bucket, prefix = check_object_address(url)
+    config: dict[str, Any] = dict(options)
     plain = options.get("endpoint", "").startswith("http://")
     return S3Store(
         bucket,
         prefix=prefix or None,
         client_options={"allow_http": plain, "timeout": "60s"},
         virtual_hosted_style_request=False,
-        **options,
+        **config,
     )
