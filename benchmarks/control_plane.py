@@ -101,6 +101,7 @@ def measure_queues(*, tasks: int, rounds: int) -> dict[str, float]:
                 continue
             try:
                 row.take(row.measure(tasks))
+                print(f"... {row.name}: {row.per_s:.0f}/s (load {load():.1f})", flush=True)
             except (SkippedError, OSError, RuntimeError, TimeoutError) as why:
                 skipped.add(row.name)
                 row.more = f"skipped: {why}"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lodeworks.channel.diagnosis import explain
 from lodeworks.channel.dial import dial
+from lodeworks.channel.keepalive import PROMPT_OPTIONS
 
 from lodeworks_worker import enrolment, environments, fingerprint
 from lodeworks_worker.blob_transfer import GrpcBlobTransfer
@@ -225,7 +226,12 @@ async def work(config: Config, *, log: logging.Logger) -> None:
     while True:
         identity = await _fresh(folder, identity, log=log)
         drivers = make_drivers(config, worker_id=identity.worker_id, runs_folder=config.state / "runs", log=log)
-        channel = dial(identity.agents, ca_pem=identity.ca_pem, certificate=identity.client_certificate)
+        channel = dial(
+            identity.agents,
+            ca_pem=identity.ca_pem,
+            certificate=identity.client_certificate,
+            options=PROMPT_OPTIONS,
+        )
         worker = Worker(
             config,
             worker_id=identity.worker_id,

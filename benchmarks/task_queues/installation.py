@@ -21,6 +21,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from lodeworks.agent.worker.v1 import enrollment_pb2, enrollment_pb2_grpc
 from lodeworks.api.worker.v1 import worker_pb2, worker_pb2_grpc
 from lodeworks.channel.dial import ClientCertificate, dial
+from lodeworks.channel.keepalive import PROMPT_OPTIONS
 
 SERVER = Path(__file__).with_name("server.py")
 READY_S = 60.0
@@ -98,7 +99,8 @@ class Installation:
 
     def agent(self, certificate: ClientCertificate) -> grpc.aio.Channel:
         """Returns a channel of a worker."""
-        return dial(f"127.0.0.1:{self.agents_port}", ca_pem=self.ca_pem, certificate=certificate)
+        target = f"127.0.0.1:{self.agents_port}"
+        return dial(target, ca_pem=self.ca_pem, certificate=certificate, options=PROMPT_OPTIONS)
 
     async def enrol(self, name: str, channel: grpc.aio.Channel) -> tuple[str, ClientCertificate]:
         """Enrols a worker; returns its id and certificate."""

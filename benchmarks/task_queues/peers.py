@@ -33,7 +33,7 @@ class Peer:
 
 
 PEERS = (
-    Peer("Celery + Redis", ("celery==5.6.*", "redis>=5,<7"), "redis", durable=True),
+    Peer("Celery + Redis", ("celery==5.6.*", "redis>=5,<7", "packaging"), "redis", durable=True),
     Peer("Dramatiq + Redis", ("dramatiq[redis]==2.*",), "redis", durable=True),
     Peer("Procrastinate + PostgreSQL", ("procrastinate==3.*", "psycopg[binary,pool]"), "postgresql", durable=True),
     Peer("Ray", ("ray==2.*",), "", durable=False),

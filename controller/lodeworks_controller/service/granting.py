@@ -97,6 +97,9 @@ class GrantService:
                     answer = await self._claim(worker_id, ask)
                     if answer:
                         return answer
+                if rung and ask.max_leases <= 0:
+                    # A run of a full worker is over: it asks again at once, now with room.
+                    return PollAnswer()
                 left = deadline - loop.time()
                 if left <= 0 or self._wakes.closing:
                     return PollAnswer()
@@ -130,7 +133,7 @@ class GrantService:
                 return False
             idle = sum(not gpu.task_id for gpu in await tx.workers.gpus(worker_id))
             choice = await self._choosing.choose(tx, worker, gpus_free=idle, limit=1)
-            return choice is not None and any(True for _ in choice.turns())
+            return choice is not None and await anext(choice.turns(), None) is not None
 
     async def _claim(self, worker_id: str, ask: PollAsk) -> PollAnswer:
         async with self._store.transaction(brief=True) as tx:
@@ -158,7 +161,7 @@ class GrantService:
         leased: list[tuple[Task, tuple[str, ...]]] = []
         if choice is None:
             return ()
-        for lane, task in choice.turns():
+        async for lane, task in choice.turns():
             shun = ask.used_gpu_uuids if lane.wants.only_free_gpus else frozenset[str]()
             picked = pick_gpus(gpus, wanted=lane.wants.gpus, free=ask.free_gpu_uuids, shun=shun)
             if picked is None:

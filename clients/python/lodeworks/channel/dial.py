@@ -81,4 +81,5 @@ def _credentials(ca_pem: bytes, *, token: str | None, certificate: ClientCertifi
 
 
 def _options(server_name: str, options: Sequence[tuple[str, int | str]]) -> list[tuple[str, int | str]]:
-    return [*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", server_name), *options]
+    # The later one of two with the same name counts.
+    return list(dict([*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", server_name), *options]).items())

@@ -29,6 +29,9 @@ CLIENT_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 )
 """Channel arguments of every client."""
 
+PROMPT_OPTIONS: Final[tuple[tuple[str, int], ...]] = (("grpc.max_reconnect_backoff_ms", 1_000),)
+"""For workers beside: they hold leases, so they are back a second after their controller is."""
+
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", SERVER_MIN_PING_INTERVAL_MS),
     ("grpc.keepalive_permit_without_calls", 1),

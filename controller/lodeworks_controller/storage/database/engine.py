@@ -230,15 +230,17 @@ class Database:
         deadline = loop.time() + _GROUP_S
         ticket: _Ticket | None = first
         while ticket is not None:
+            followed = False
             if await self._serve(ticket):
                 kept.append(ticket)
                 for hint in ticket.unit.hints:
                     hint()
                 if ticket.unit.hints:
-                    await self._let_follow()
+                    followed = await self._let_follow()
             if self._queue.empty() and not self._closing:
                 await self._pace(kept)
-            if self._queue.empty() or len(kept) >= _GROUP_MEMBERS or loop.time() > deadline:
+            late = loop.time() > deadline and not followed
+            if self._queue.empty() or len(kept) >= _GROUP_MEMBERS or late:
                 return
             ticket = self._queue.get_nowait()
             if ticket is not None and ticket.unit.heartbeat is not first.unit.heartbeat:
@@ -252,12 +254,13 @@ class Database:
         if self._crowded and pause_s > 0 and len(kept) < _GROUP_MEMBERS:
             await asyncio.sleep(pause_s)
 
-    async def _let_follow(self) -> None:
-        """Gives those who were woken the turns that they need to stand in the queue."""
+    async def _let_follow(self) -> bool:
+        """Gives those who were woken the turns that they need to stand in the queue; says whether somebody does."""
         for _ in range(_FOLLOW_UP_TURNS):
             if not self._queue.empty():
-                return
+                return True
             await asyncio.sleep(0)
+        return not self._queue.empty()
 
     async def _serve(self, ticket: _Ticket) -> bool:
         """Lets one member work; says whether it wants to be committed."""
