@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from lodeworks_controller.domain.manifest import ASSETS, ClassCount, Statistics
 from lodeworks_controller.storage.segments.job_types import Source
 from lodeworks_controller.storage.segments.reading import Counts, Ids, IdSet, batches_of, ids_of, unique
 
 _RID_ROOM = 1_000_000
+_FEW = 1_000
+"""So few pictures lie in few row groups; of more, whole columns are read."""
 
 
 def statistics_of(members: Any, *, sources: Sequence[Source], counts: Counts | None = None) -> Statistics:
@@ -69,5 +72,14 @@ def _tally(rid: Ids, n: Ids) -> list[tuple[int, int, int]]:
 
 
 def _bytes(aids: IdSet, sources: Sequence[Source]) -> int:
-    found = batches_of(unique(sources, ASSETS), aids, columns=["aid", "size_bytes"])
-    return sum(int(ids_of(batch.column(1)).sum()) for batch in found)
+    columns = ["aid", "size_bytes"]
+    if len(aids) < _FEW:
+        return sum(
+            int(ids_of(batch.column(1)).sum()) for batch in batches_of(unique(sources, ASSETS), aids, columns=columns)
+        )
+    total = 0
+    for segment in unique(sources, ASSETS):
+        if aids.meets(segment.ref.first_id, segment.ref.last_id):
+            rows = pq.read_table(segment.path, columns=columns, partitioning=None)
+            total += int(ids_of(rows.column(1))[aids.pick(ids_of(rows.column(0)))].sum())
+    return total
