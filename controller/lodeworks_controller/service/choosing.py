@@ -4,11 +4,11 @@ What it costs does not grow with the queue: one step in an index for each lane, 
 runs is counted only where several projects compete, or a quota binds; the reservation only while a big task waits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from lodeworks_controller.domain.task.lane import Lane
+from lodeworks_controller.domain.task.lane import Head, Lane
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.placement import offer_of
 from lodeworks_controller.domain.task.placement_order import Draw
@@ -29,21 +29,29 @@ class Choice:
 
     worker_id: str
     at: datetime
-    draw: Draw
+    draw: Draw[Head | Task]
+    load: Callable[[Lane], Awaitable[Sequence[Task]]]
+    """Returns the first tasks of a lane; asked for only when it is the lane's turn."""
     reservation: Reservation | None = None
     big: tuple[Lane, Task] | None = None
     """The big task that this worker is kept for, if its GPUs are free now; it goes first."""
 
-    def turns(self) -> Iterator[tuple[Lane, Task]]:
+    async def turns(self) -> AsyncIterator[tuple[Lane, Task]]:
         """Yields one task after the other; whoever takes one tells the draw so before asking for the next."""
         if self.big is not None:
             yield self.big
         while turn := self.draw.next():
-            lane, task = turn
-            if self.big is not None and task.id == self.big[1].id:
+            lane, first = turn
+            if isinstance(first, Head):
+                tasks = await self.load(lane)
+                if not tasks:
+                    continue
+                self.draw.put(lane, tasks[1:])
+                first = tasks[0]
+            if self.big is not None and first.id == self.big[1].id:
                 continue
-            if self._may_start(lane, task):
-                yield turn
+            if self._may_start(lane, first):
+                yield lane, first
 
     def _may_start(self, lane: Lane, task: Task) -> bool:
         kept = self.reservation
@@ -71,18 +79,23 @@ class Choosing:
             gpus_free: GPUs of it that no task holds.
             limit: How many tasks it would take.
         """
-        lanes = await tx.tasks.lanes()
+        heads = await tx.tasks.heads(now=tx.now())
         offer = offer_of(worker, gpus=gpus_free)
-        suiting = [lane for lane in lanes if lane.wants.suits(offer)]
+        suiting: dict[Lane, Sequence[Head | Task]] = {
+            head.lane: [head] for head in heads if head.lane.wants.suits(offer)
+        }
         if not suiting:
             return None
+        lanes = [head.lane for head in heads]
         quotas = await self._quotas.at(tx)
         held = await tx.tasks.uses() if _counts(lanes, quotas) else {}
         big = any(lane.wants.gpus >= BIG for lane in lanes)
         ahead = max(limit, _LOOK_AHEAD) if big else limit
-        fronts = {lane: await tx.tasks.front(lane, now=tx.now(), limit=ahead) for lane in suiting}
-        draw = Draw(fronts, held=held, quotas=quotas)
-        choice = Choice(worker.id, tx.now(), draw)
+
+        async def load(lane: Lane) -> Sequence[Task]:
+            return await tx.tasks.front(lane, now=tx.now(), limit=ahead)
+
+        choice = Choice(worker.id, tx.now(), Draw(suiting, held=held, quotas=quotas), load)
         found = await self.reservation(tx, lanes, quotas=quotas, held=held) if big else None
         if found is None:
             return choice
@@ -96,7 +109,7 @@ class Choosing:
         """Returns what is kept for the oldest big task that could start but for its GPUs; None when there is none."""
         big = [lane for lane in lanes if lane.wants.gpus >= BIG]
         fronts = {lane: await tx.tasks.front(lane, now=tx.now(), limit=1) for lane in big}
-        draw = Draw({}, held=held, quotas=quotas)
+        draw = Draw[Task]({}, held=held, quotas=quotas)
         waiting = [(tasks[0], lane) for lane, tasks in fronts.items() if tasks and not draw.over_quota(lane)]
         if not waiting:
             return None

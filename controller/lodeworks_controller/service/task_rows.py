@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from lodeworks_controller.domain.task.attempt import Attempt, Checkpoint
-from lodeworks_controller.domain.task.lane import Lane
+from lodeworks_controller.domain.task.lane import Head, Lane
 from lodeworks_controller.domain.task.quota import Use
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import TaskState
@@ -72,8 +72,8 @@ class TaskRows(Protocol):
         """Returns the runs of tasks by their ids."""
         ...
 
-    async def lanes(self) -> Sequence[Lane]:
-        """Returns the lanes in which tasks wait for a worker."""
+    async def heads(self, *, now: datetime) -> Sequence[Head]:
+        """Returns who stands first in each lane in which a task waits for a worker and its time has come."""
         ...
 
     async def front(self, lane: Lane, *, now: datetime, limit: int) -> Sequence[Task]:

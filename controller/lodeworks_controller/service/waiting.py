@@ -76,14 +76,14 @@ class Waiting:
             for worker in await tx.workers.list()
         ]
 
-    async def _rules(self, tx: Transaction, waiting: Sequence[Task]) -> tuple[Draw, Reservation | None]:
+    async def _rules(self, tx: Transaction, waiting: Sequence[Task]) -> tuple[Draw[Task], Reservation | None]:
         lanes = list({_lane(task) for task in waiting})
         quotas = await tx.quotas.all()
         bound = any(quotas.limits_runs(lane.project_id, lane.user_id) for lane in lanes)
         held = await tx.tasks.uses() if bound else {}
         big = [lane for lane in lanes if lane.wants.gpus >= BIG]
         found = await self._choosing.reservation(tx, big, quotas=quotas, held=held) if big else None
-        return Draw({}, held=held, quotas=quotas), None if found is None else found[0]
+        return Draw[Task]({}, held=held, quotas=quotas), None if found is None else found[0]
 
     async def _tell(self, task: Task, reason: str) -> None:
         if task.waiting_reason == reason:

@@ -58,6 +58,15 @@ class Lane:
         return json.dumps(told, separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The task that stands first in a lane."""
+
+    lane: Lane
+    id: str
+    priority: int
+
+
 def read_lane(text: str) -> Lane:
     """Returns the lane that a text tells."""
     gpus, only_free, project_id, user_id, requires, labels = json.loads(text)

@@ -5,11 +5,10 @@ it is priority, then age. Priorities above PRIORITY_MOST are for administrators 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from lodeworks_controller.domain.task.lane import Lane
 from lodeworks_controller.domain.task.quota import Quotas, Use
-from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.errors import InvalidError
 
 PRIORITY_MOST: Final = 100
@@ -35,17 +34,36 @@ def urgency(priority: int) -> int:
     return max(0, priority - PRIORITY_MOST)
 
 
-class Draw:
+class Waiter(Protocol):
+    """What the order looks at."""
+
+    @property
+    def id(self) -> str:
+        """Of the task."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """Larger goes first."""
+        ...
+
+
+W = TypeVar("W", bound=Waiter)
+
+
+class Draw(Generic[W]):
     """Draws one task after the other from the fronts of the lanes, counting what was taken.
 
     Args:
-        fronts: The first tasks of each lane, in the order of the lane.
+        fronts: The first tasks of each lane, or of each only the first, in the order of the lane.
         held: What runs, by project and user; may be empty where only one project has a front and no quota binds.
         quotas: What is set.
     """
 
-    def __init__(self, fronts: Mapping[Lane, Sequence[Task]], *, held: _Held, quotas: Quotas) -> None:
-        self._fronts = {lane: list(reversed(tasks)) for lane, tasks in fronts.items() if tasks}
+    def __init__(self, fronts: Mapping[Lane, Sequence[W]], *, held: _Held, quotas: Quotas) -> None:
+        self._fronts: dict[Lane, list[W]] = {}
+        for lane, tasks in fronts.items():
+            self.put(lane, tasks)
         self._by_user: dict[str, Use] = {}
         self._by_project: dict[str, Use] = {}
         self._quotas = quotas
@@ -53,7 +71,12 @@ class Draw:
             self._by_project[project_id] = self._by_project.get(project_id, Use()).and_also(use)
             self._by_user[user_id] = self._by_user.get(user_id, Use()).and_also(use)
 
-    def next(self) -> tuple[Lane, Task] | None:
+    def put(self, lane: Lane, tasks: Sequence[W]) -> None:
+        """Adds what stands next in a lane that is empty."""
+        if tasks:
+            self._fronts[lane] = list(reversed(tasks))
+
+    def next(self) -> tuple[Lane, W] | None:
         """Returns whose turn it is and takes it from its front; None when nothing is left that may start."""
         open_lanes = [lane for lane in self._fronts if not self.over_quota(lane)]
         if not open_lanes:

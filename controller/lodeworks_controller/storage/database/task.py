@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import Column, ScalarSelect, Select, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_into  # SQLite shares its ON CONFLICT
 
 from lodeworks_controller.domain.task.attempt import Attempt, Checkpoint
-from lodeworks_controller.domain.task.lane import Lane, read_lane
+from lodeworks_controller.domain.task.lane import Head, Lane, read_lane
 from lodeworks_controller.domain.task.quota import Use
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import HELD, TaskState
@@ -79,7 +80,20 @@ _FOUND_LANES = _FIRST_LANE.union_all(
         _FIRST_LANE.c.lane.is_not(None)
     )
 )
-_LANES = prepared(select(_FOUND_LANES.c.lane).where(_FOUND_LANES.c.lane.is_not(None)))
+_DUE = or_(tasks.c.not_before.is_(None), tasks.c.not_before <= bindparam("now", type_=Instant))
+
+
+def _of_first(column: Column[Any]) -> ScalarSelect[Any]:
+    """Returns a column of the task that stands first in a lane that was found."""
+    first = select(column).where(*_READY, tasks.c.lane == _FOUND_LANES.c.lane, _DUE)
+    return first.order_by(tasks.c.rank, tasks.c.id).limit(1).correlate(_FOUND_LANES).scalar_subquery()
+
+
+_HEADS = prepared(
+    select(_FOUND_LANES.c.lane, _of_first(tasks.c.id).label("id"), _of_first(tasks.c.rank).label("rank")).where(
+        _FOUND_LANES.c.lane.is_not(None)
+    )
+)
 _FRONT = prepared(
     select(tasks)
     .where(
@@ -286,9 +300,10 @@ class SqlTaskRows:
         query = select(task_plans.c.task_id, task_plans.c.plan).where(task_plans.c.task_id.in_(task_ids))
         return {row["task_id"]: to_plan(row["plan"]) for row in (await self._connection.execute(query)).mappings()}
 
-    async def lanes(self) -> Sequence[Lane]:
-        """Returns the lanes in which tasks wait for a worker."""
-        return [read_lane(text) for text in (await self._connection.execute(_LANES)).scalars()]
+    async def heads(self, *, now: datetime) -> Sequence[Head]:
+        """Returns who stands first in each lane in which a task waits for a worker and its time has come."""
+        rows = (await self._connection.execute(_HEADS, {"now": now})).mappings()
+        return [Head(read_lane(row["lane"]), row["id"], -row["rank"]) for row in rows if row["id"] is not None]
 
     async def front(self, lane: Lane, *, now: datetime, limit: int) -> Sequence[Task]:
         """Returns the first tasks of a lane whose time has come, those of high priority and age first."""
