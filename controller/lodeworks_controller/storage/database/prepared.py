@@ -16,7 +16,6 @@ from sqlalchemy.types import TypeEngine
 from lodeworks_controller.storage.database.connection import Rows, Values
 
 S = TypeVar("S", bound=Executable)
-Statement = Select[Any] | Insert | Update | Delete
 
 _OPTION: Final = "lodeworks_prepared"
 _Convert = Callable[[Any], Any] | None
@@ -56,15 +55,16 @@ class Compiled:
         parameters: Those of its first execution; the later ones have the same names.
     """
 
-    def __init__(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, statement: Executable, parameters: Mapping[str, Any]) -> None:
         dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
         columns = list(statement.selected_columns) if isinstance(statement, Select) else []
+        assert isinstance(statement, Select | Insert | Update | Delete), "nothing else can be prepared"
         keys = list(parameters) if isinstance(statement, Insert) else None
         compiled = statement.compile(dialect=dialect, column_keys=keys)
         assert isinstance(compiled, SQLCompiler)
         state = compiled.construct_expanded_state(dict(parameters))
         self.text = state.statement
-        self._keys = tuple(column.key for column in columns)
+        self._keys = tuple(str(column.key) for column in columns)
         binds = {name: _converter(bind.type, dialect) for name, bind in compiled.binds.items()}
         self._places = [_place(state, name, parameters, binds) for name in state.positiontup or ()]
         converts: list[_Convert] = [_reader(column.type, dialect) for column in columns]
@@ -103,7 +103,7 @@ def _place(
     state: ExpandedState, name: str, parameters: Mapping[str, Any], binds: Mapping[str, _Convert]
 ) -> tuple[str | None, _Convert, Any]:
     """Returns whose value goes there and how it is converted, or the value where it is always the same."""
-    convert: _Convert = state.processors.get(name) or binds.get(name)  # type: ignore[assignment]
+    convert: _Convert = state.processors.get(name) or binds.get(name)
     if name in parameters:
         return name, convert, None
     value = state.parameters[name]

@@ -131,7 +131,8 @@ class SqlWorkerRows:
 
     async def directed(self) -> Mapping[str, int]:
         """Returns the newest order of each worker that has some: worker id → seq."""
-        return {row[0]: row[1] for row in await self._connection.execute(_DIRECTED)}
+        rows = (await self._connection.execute(_DIRECTED)).mappings()
+        return {row["worker_id"]: row["seq"] for row in rows}
 
     async def delete(self, worker_id: str) -> None:
         """Removes a worker, its GPUs and its directives."""
