@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,7 +68,11 @@ BATCH = 16_384
 def batches(pictures: int, boxes: int, *, fractions: bool = False) -> Iterator[Any]:
     """Yields made pictures in the exchange form."""
     random = np.random.default_rng(1)
-    place = (lambda values: values) if fractions else np.round
+
+    def place(values: Any) -> Any:
+        """Returns values as they are, or on whole pixels."""
+        return values if fractions else np.round(values)
+
     lists = PICTURES_SCHEMA.field("boxes").type
     for start in range(0, pictures, BATCH):
         count = min(BATCH, pictures - start)
@@ -209,7 +214,7 @@ def ask(bench: Bench, whole: Source, *, pictures: int) -> None:
     classes = {rid: name for name, rid in RIDS.items()}
     for depth in (0, pictures // 2, pictures - 100):
         job = PageJob(whole, classes, depth, 50)
-        bench.time(f"page of 50 behind {depth:,}", lambda job=job: read_page(job), goal_ms=10)
+        bench.time(f"page of 50 behind {depth:,}", partial(read_page, job), goal_ms=10)
     listed = str(bench.folder / "shortlist.parquet")
     filtered = PageJob(whole, classes, pictures // 3, 50, shortlist=listed)
 
