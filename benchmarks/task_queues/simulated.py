@@ -22,7 +22,7 @@ class SimulatedWorker:
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, slots: int, started: Callable[[str, float], None] = lambda *_: None
+        self, channel: grpc.aio.Channel, *, slots: int, started: Callable[[str, float], object] = lambda *_: None
     ) -> None:
         self._stub = agent_grpc.WorkerServiceStub(channel)
         self._slots = slots
