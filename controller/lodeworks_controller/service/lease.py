@@ -214,8 +214,9 @@ class LeaseService:
             return None
         wanted = task.resources.gpus
         if wanted:
-            free = [gpu.uuid for gpu in await tx.workers.gpus(worker_id) if not gpu.task_id][:wanted]
-            if len(free) < wanted or not await tx.workers.hold_gpus(worker_id, free, task_id=task_id):
+            # Which of several GPUs the run has is not known any more: only all of them are surely its own.
+            mine = [gpu.uuid for gpu in await tx.workers.gpus(worker_id)]
+            if len(mine) != wanted or not await tx.workers.hold_gpus(worker_id, mine, task_id=task_id):
                 return None
         await tx.tasks.put_attempt(replace(attempt, ended_at=None, outcome=None, reason=None, message=""))
         await tx.audit.add("task.revived", task_id, actor=f"worker:{worker_id}", project_id=task.project_id)
