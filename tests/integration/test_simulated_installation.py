@@ -102,3 +102,14 @@ def test_a_gpu_of_a_run_that_was_given_up_is_not_given_out_while_it_lives(folder
         )
         told = play(Schedule(seed, Plan(machines=1, max_runs=2), events), folder)
         assert not told.broken, told.story()
+
+
+def test_a_run_that_comes_back_gets_no_other_gpus_than_its_own(folder):
+    events = (
+        Event(0.0, "submit", "t0", more=Wish("t0", run_for_s=0.5, lines=0, gpus=1, lost_after_s=3.0)),
+        Event(0.0, "submit", "t1", more=Wish("t1", run_for_s=2.0, lines=0, gpus=1, priority=5, user_retries=1)),
+        Event(1.73, "rival", "m0", 0.7),
+    )
+    for seed in (12184, 1, 2, 3):
+        told = play(Schedule(seed, Plan(machines=1, gpus=2, max_runs=1), events), folder)
+        assert not told.broken, told.story()
