@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,10 @@ def installation(folder: Path) -> Iterator[Installation]:
     """Makes one in a folder and runs it."""
     controller = str(Path(sys.executable).with_name("lode-controller"))
     state = folder / "state"
-    made = subprocess.run([controller, "init", "--state", state, "--json"], check=True, capture_output=True, text=True)
-    command = [controller, "serve", "--state", state, "--listen", "127.0.0.1:0", "--listen-agents", "127.0.0.1:0"]
+    made = subprocess.run(
+        [controller, "init", "--state", str(state), "--json"], check=True, capture_output=True, text=True
+    )
+    command = [controller, "serve", "--state", str(state), "--listen", "127.0.0.1:0", "--listen-agents", "127.0.0.1:0"]
     with (folder / "controller.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--listen-metrics", "", "--log-level", "WARNING"], stdout=subprocess.PIPE, stderr=log, text=True
@@ -145,7 +148,8 @@ async def peer_get(channel: grpc.aio.Channel, path: Path) -> None:
         hasher.update(data)
 
     with path.open("wb", buffering=0) as file:
-        async for data in channel.unary_stream(GET)(b""):
+        messages: Any = channel.unary_stream(GET)
+        async for data in messages(b""):
             await asyncio.to_thread(keep, data)
         await asyncio.to_thread(os.fsync, file.fileno())
 
@@ -162,20 +166,18 @@ def made_file(path: Path, *, mib: int, seed: int) -> Path:
 async def measure_blobs(world: Installation, peer_at: str, folder: Path, *, mib: int, rounds: int) -> list[Row]:
     """Measures large blobs both ways, in turn with the peer."""
     took: dict[str, list[float]] = {"up": [], "down": [], "peer up": [], "peer down": []}
-    options = [("grpc.max_receive_message_length", 4 << 20)]
+    options: list[tuple[str, int | str]] = [("grpc.max_receive_message_length", 4 << 20)]
     async with world.dial() as channel, dial(peer_at, ca_pem=world.ca_pem, options=options) as other:
+        peer_put: Any = other.stream_unary(PUT)
         wire, target = people_wire(channel), folder / "ours"
         for number in range(rounds):
             path = made_file(folder / "source", mib=mib, seed=number)
             blob = blob_of_file(path)
-            took["peer up"].append(
-                await seconds(lambda path=path: other.stream_unary(PUT)(pieces(path, limit=mib << 20)))
-            )
-            took["up"].append(await seconds(lambda blob=blob: upload(wire, [blob])))
-            took["peer down"].append(await seconds(lambda: peer_get(other, folder / "theirs")))
-            took["down"].append(
-                await seconds(lambda blob=blob: download(wire, blob.digest, target, size_bytes=blob.size_bytes))
-            )
+            took["peer up"].append(await seconds(partial(peer_put, pieces(path, limit=mib << 20))))
+            took["up"].append(await seconds(partial(upload, wire, [blob])))
+            took["peer down"].append(await seconds(partial(peer_get, other, folder / "theirs")))
+            fetch = partial(download, wire, blob.digest, target, size_bytes=blob.size_bytes)
+            took["down"].append(await seconds(fetch))
             for left in (path, target, folder / "theirs", folder / f"kept-{number + 1}"):
                 left.unlink()
     speed = {name: mib * 1.048576 / statistics.median(times) for name, times in took.items()}

@@ -38,6 +38,7 @@ _BATCH: Final = 200
 def back_up(config: Config, out: Path, *, clock: Clock, linked: bool = True) -> Manifest:
     """Takes a backup of an installation, whether it runs or not. Blocks."""
     check_place(config)
+    _require_folder(config)
     require_installation(config)
     source = Source(
         database=config.database_address,
@@ -51,6 +52,15 @@ def back_up(config: Config, out: Path, *, clock: Clock, linked: bool = True) -> 
     return asyncio.run(take(source, out.absolute(), at=clock(), linked=linked))
 
 
+def _require_folder(config: Config) -> None:
+    if config.blobs_url:
+        raise ConflictError(
+            "BACKUP_NEEDS_FOLDER",
+            f"the content is in {config.blobs_url}, which a backup does not copy; let the object store keep versions, "
+            "and copy the database and the trust folder with their own tools",
+        )
+
+
 def restore(config: Config, folder: Path, *, clock: Clock) -> Manifest:
     """Brings a backup back into an empty state folder and database. Blocks.
 
@@ -58,6 +68,7 @@ def restore(config: Config, folder: Path, *, clock: Clock) -> Manifest:
     saw the time after the backup must not take what comes now for something it knows.
     """
     check_place(config)
+    _require_folder(config)
     for there in {config.state, config.shared_folder}:
         if there.exists() and any(there.iterdir()):
             raise ConflictError(
