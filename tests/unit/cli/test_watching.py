@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lodeworks.api.task.v1 import task_pb2 as pb
+from lodeworks.blocking.task import TaskEvent
 from lodeworks.cli.chart import chart, columns, sparkline
 from lodeworks.cli.output import Output
 from lodeworks.cli.session import Session
@@ -14,7 +15,6 @@ from lodeworks.cli.task_options import SECONDS, asked
 from lodeworks.cli.task_view import print_task
 from lodeworks.cli.watching import TimeLeft, Watch, clock
 from lodeworks.profile import Surroundings
-from lodeworks.resources.task import TaskEvent
 
 
 def session(style: str = "table") -> Session:
