@@ -1,5 +1,7 @@
 """Bringing a backup back to where nothing is."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from lodeworks_controller.storage.backup.database import kind_of, put_database
 from lodeworks_controller.storage.backup.manifest import Manifest, blob_path, listed_blobs, verify
 
 _SHOWN = 5
+_SMALL_BYTES = 1 << 20
+_BATCH_BYTES = 64 << 20
+_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +57,7 @@ def check_backup(folder: Path, *, database: Path | str, newest_revision: str) ->
 
 async def bring_back(folder: Path, target: Target) -> None:
     """Copies everything back, the database last: before that, there is no installation. Blobs are read and checked."""
-    for digest, _ in listed_blobs(folder):
-        stored = await target.blobs.put_file(blob_path(folder, digest))
-        if stored.digest != digest:
-            raise InvalidError("BACKUP_DAMAGED", f"blob {digest} of the backup is not what it was")
+    await _bring_blobs(folder, target.blobs)
     mark = folder / target.mark.name
     if mark.is_file() and not target.mark.exists():
         target.mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -63,3 +65,29 @@ async def bring_back(folder: Path, target: Target) -> None:
     copy_tree(folder / "logs", target.logs)
     copy_tree(folder / "trust", target.trust)
     put_database(folder / "database", target.database)
+
+
+async def _bring_blobs(folder: Path, blobs: BlobStore) -> None:
+    """Stores the blobs: small ones many at once, since each batch costs one sync; large ones one by one."""
+    batch, batch_bytes = list[str](), 0
+    for digest, size_bytes in listed_blobs(folder):
+        if size_bytes > _SMALL_BYTES:
+            stored = await blobs.put_file(blob_path(folder, digest))
+            if stored.digest != digest:
+                raise InvalidError("BACKUP_DAMAGED", f"blob {digest} of the backup is not what it was")
+            continue
+        batch.append(digest)
+        batch_bytes += size_bytes
+        if len(batch) >= _AT_ONCE or batch_bytes > _BATCH_BYTES:
+            await _bring_small(folder, blobs, batch)
+            batch, batch_bytes = [], 0
+    await _bring_small(folder, blobs, batch)
+
+
+async def _bring_small(folder: Path, blobs: BlobStore, digests: Sequence[str]) -> None:
+    if digests:
+        contents = await asyncio.to_thread(lambda: [blob_path(folder, digest).read_bytes() for digest in digests])
+        try:
+            await blobs.put_many(contents, digests=digests)
+        except InvalidError as error:
+            raise InvalidError("BACKUP_DAMAGED", f"a blob of the backup is not what it was: {error.message}") from error
