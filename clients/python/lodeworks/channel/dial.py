@@ -82,4 +82,7 @@ def _credentials(ca_pem: bytes, *, token: str | None, certificate: ClientCertifi
 
 def _options(server_name: str, options: Sequence[tuple[str, int | str]]) -> list[tuple[str, int | str]]:
     # The later one of two with the same name counts.
-    return list(dict([*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", server_name), *options]).items())
+    chosen: dict[str, int | str] = dict(CLIENT_OPTIONS)
+    chosen["grpc.ssl_target_name_override"] = server_name
+    chosen.update(options)
+    return list(chosen.items())
