@@ -104,6 +104,10 @@ class LeaseService:
         self._find_missing = find_missing
         self._log_tail = log_tail
 
+    async def stop(self) -> None:
+        """Ends the writing of heartbeats."""
+        await self._heartbeats.stop()
+
     async def register(self, worker_id: str, told: Registration) -> Session:
         """Opens a session; settles which runs go on. Safe to repeat."""
         async with self._store.transaction() as tx:

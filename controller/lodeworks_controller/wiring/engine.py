@@ -144,7 +144,7 @@ class Engine:
         finally:
             ticks.stop()
             await asyncio.gather(*(rouser.stop() for rouser in rousers))
-            await asyncio.gather(planning.stop(), finishing.stop())
+            await asyncio.gather(planning.stop(), finishing.stop(), self.leases.stop())
             await roles.give_back()
 
 

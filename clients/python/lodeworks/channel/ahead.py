@@ -1,8 +1,8 @@
 """Takes the next items of a stream while the caller still works on the last one."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 _T = TypeVar("_T")
@@ -10,10 +10,12 @@ _T = TypeVar("_T")
 _END: Final = object()
 
 
-async def ahead(source: AsyncIterator[_T], *, items: int = 2) -> AsyncIterator[_T]:
-    """Yields the items of a source, of which up to so many are taken before they are asked for.
+@asynccontextmanager
+async def ahead(source: AsyncGenerator[_T, None], *, items: int = 2) -> AsyncIterator[AsyncIterator[_T]]:
+    """Yields an iterator of the source's items, of which up to so many are taken before they are asked for.
 
-    What the source raises is raised where the caller would have met it. Left early, the source is closed.
+    What the source raises is raised where the caller would have met it. When the block is left the source is closed,
+    also where somebody else, such as a call that broke off, never asked the iterator to its end.
     """
     ready: asyncio.Queue[object] = asyncio.Queue(items)
 
@@ -28,17 +30,19 @@ async def ahead(source: AsyncIterator[_T], *, items: int = 2) -> AsyncIterator[_
 
     taking = asyncio.create_task(take())
     try:
-        while (item := await ready.get()) is not _END:
-            if isinstance(item, _Failure):
-                raise item.error
-            yield item  # type: ignore[misc]
+        yield _given(ready)
     finally:
         taking.cancel()
         with suppress(asyncio.CancelledError):
             await taking
-        close = getattr(source, "aclose", None)
-        if close is not None:
-            await close()
+        await source.aclose()
+
+
+async def _given(ready: asyncio.Queue[object]) -> AsyncIterator[_T]:
+    while (item := await ready.get()) is not _END:
+        if isinstance(item, _Failure):
+            raise item.error
+        yield item  # type: ignore[misc]
 
 
 class _Failure:

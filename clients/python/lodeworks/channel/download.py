@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -22,7 +22,7 @@ _CHUNK_BYTES: Final = 1 << 20
 
 async def read_resuming(
     source: BlobReading, digest: str, *, offset: int, size_bytes: int, patience: Patience | None = None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yields the bytes of a blob from an offset to its end, over any number of interruptions.
 
     Never yields more than the declared size, whatever the sender does. Does not check the digest: whoever has the
@@ -88,11 +88,12 @@ async def download(
     file, hasher, offset = await asyncio.to_thread(_open_part, part, size_bytes)
     try:
         pieces = read_resuming(source, digest, offset=offset, size_bytes=size_bytes, patience=patience)
-        async for data in ahead(pieces):
-            await asyncio.to_thread(_append, file, hasher, data)
-            offset += len(data)
-            if progress is not None:
-                progress(offset)
+        async with ahead(pieces) as taken:
+            async for data in taken:
+                await asyncio.to_thread(_append, file, hasher, data)
+                offset += len(data)
+                if progress is not None:
+                    progress(offset)
         await asyncio.to_thread(_seal, file)
     finally:
         file.close()

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -140,12 +140,10 @@ async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> int:
     while not written.complete:
         before = written.committed_bytes
         try:
-            written = await sink.write(
-                blob.digest,
-                size_bytes=blob.size_bytes,
-                offset=before,
-                chunks=counted(ahead(_chunks(blob, offset=before))),
-            )
+            async with ahead(_chunks(blob, offset=before)) as chunks:
+                written = await sink.write(
+                    blob.digest, size_bytes=blob.size_bytes, offset=before, chunks=counted(chunks)
+                )
         except grpc.RpcError as error:
             if refusal_of(error).reason != "WRITE_GAP":
                 await patience.bear(error)
@@ -155,7 +153,7 @@ async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> int:
     return sent_bytes
 
 
-async def _chunks(blob: LocalBlob, *, offset: int) -> AsyncIterator[bytes]:
+async def _chunks(blob: LocalBlob, *, offset: int) -> AsyncGenerator[bytes, None]:
     if isinstance(blob.source, bytes):
         for start in range(offset, blob.size_bytes, CHUNK_BYTES):
             yield blob.source[start : start + CHUNK_BYTES]
