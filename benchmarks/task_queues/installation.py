@@ -75,14 +75,15 @@ class Installation:
 
     def start(self) -> None:
         """Starts the controller and waits until it serves; keeps its ports from one start to the next."""
-        log = (self.folder / "controller.log").open("ab")
         command = [sys.executable, str(SERVER), "--state", str(self.state), "--config", str(self._file)]
         command += ["--port", str(self.people_port), *self.arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+        path = self.folder / "controller.log"
+        with path.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the controller did not start; see {log.name}")
+            raise RuntimeError(f"the controller did not start; see {path}")
         told = json.loads(line)
         self.people_port, self.agents_port = told["people"], told["agents"]
         self.ca_pem = (self.state / "trust" / "ca" / "authority.pem").read_bytes() if not self.ca_pem else self.ca_pem
@@ -92,6 +93,8 @@ class Installation:
         if self.process is not None:
             os.kill(self.process.pid, number)
             self.process.wait(30)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
     def person(self) -> grpc.aio.Channel:
         """Returns a channel of the administrator."""
