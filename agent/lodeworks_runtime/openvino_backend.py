@@ -56,8 +56,8 @@ class OpenvinoBackend:
         except RuntimeError as error:
             raise ModelError(f"{path.name} is no network that OpenVINO can load: {error}") from error
         self._request = model.create_infer_request()
-        # OpenVINO makes its table of types at the first question. Two threads that ask first at once wait for each other
-        # for ever, one with the interpreter's lock and one with the table's: so it is asked here, by one.
+        # OpenVINO makes its table of types at the first question. Two threads that ask first at once wait for each
+        # other for ever, one with the interpreter's lock and one with the table's: so it is asked here, by one.
         model.inputs[0].get_element_type().to_dtype()
         # A tensor may have several names after optimization, and any of them may be the one that a decoder looks for.
         self._names = [(name, place) for place, output in enumerate(model.outputs) for name in output.get_names()]
