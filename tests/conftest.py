@@ -9,6 +9,12 @@ from object_stores import make_bucket, running_s3
 from postgres_server import PostgresServer, find_programs, running_postgres
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take minutes, so that no processor waits for the last of them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def postgres_programs() -> Path:
     """Returns the folder of PostgreSQL's programs."""

@@ -9,6 +9,7 @@ import pytest
 from local_installation import LocalWorld
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_demo_goes_the_whole_way(tmp_path: Path):
     world = LocalWorld(tmp_path)

@@ -42,6 +42,7 @@ def _image_id() -> str:
 
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.docker,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not _image_id(), reason="no docker engine with the image that `make images` builds"),

@@ -37,6 +37,7 @@ def world(tmp_path: Path) -> Iterator[LocalWorld]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page asks the device with curl, which is not installed")
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_first_hour_can_be_typed_and_what_works_works(world: LocalWorld):
     assert len(STEPS) >= 15

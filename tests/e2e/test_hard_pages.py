@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from documented_commands import ROOT, steps
-from local_installation import LocalWorld
+from local_installation import LocalWorld, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,10 +78,22 @@ def _follow(
         command = step.command
         for documented, port in (ports or {}).items():
             command = command.replace(f":{documented}", f":{port}")
-        code, said = _type(world, command)
+        code, said = _typed_and_told(world, command)
         assert code == step.code, f"{page}:{step.line}: {command} → {code}\n{said}"
         told.setdefault(step.command, []).append(said)
     return told
+
+
+def _typed_and_told(world: LocalWorld, command: str) -> tuple[int, str]:
+    """Types a command; one that shows a waiting task is typed again until the reason is told, as a person would."""
+    answers: list[tuple[int, str]] = []
+
+    def told() -> bool:
+        answers.append(_type(world, command))
+        return "task show" not in command or not re.search(r"^state\s+queued$", answers[-1][1], re.MULTILINE)
+
+    eventually(told, what=f"the reason in {command}")
+    return answers[-1]
 
 
 def _type(world: LocalWorld, command: str) -> tuple[int, str]:

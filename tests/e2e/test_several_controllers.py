@@ -14,6 +14,7 @@ from several_controllers import SeveralControllers
 
 PROGRAM = Path(__file__).parents[1] / "world" / "counting_executor.py"
 LINES = 600
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
