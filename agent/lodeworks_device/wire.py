@@ -78,7 +78,7 @@ class GrpcControlPlane:
         backoff = Backoff(random.random, first_s=0.2, longest_s=5.0)
         patience = Patience(tries=_TRIES_PER_TRANSFER, backoff=backoff)
         try:
-            async for data in read_resuming(blobs, digest, offset=offset, size_bytes=size_bytes, patience=patience):
+            async for data in read_resuming(blobs, digest, offset=offset, end=size_bytes, patience=patience):
                 yield data
         except DigestMismatchError as error:
             raise StepError(Reason.DIGEST_MISMATCH, str(error)) from error

@@ -12,6 +12,7 @@ from lodeworks.agent.worker.v1 import content_pb2, content_pb2_grpc
 from lodeworks.channel.content_wire import ContentWire
 from lodeworks.channel.download import download
 from lodeworks.channel.errors import ChannelError, DigestMismatchError
+from lodeworks.channel.streams import STREAMS, Streams
 from lodeworks.channel.upload import LocalBlob, upload
 
 from lodeworks_worker.control_plane import LocalFile, Scope
@@ -35,11 +36,13 @@ class GrpcBlobTransfer:
     Args:
         channel: Dials the port of the agents.
         store: The controller's folder of content, where this machine sees it: what lies there is not sent.
+        streams: Ranges that one fetch reads at a time, of one large blob or of several together.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, store: Path | None = None) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, store: Path | None = None, streams: int = STREAMS) -> None:
         self._stub = content_pb2_grpc.ContentServiceStub(channel)
         self._store = None if store is None else LocalStore(store)
+        self._streams = streams
 
     async def fetch(self, scope: Scope, wanted: Mapping[str, int], *, folder: Path) -> None:
         """Brings blobs into a folder. A size of 0 is unknown: such blobs are asked for with the small ones first."""
@@ -50,6 +53,7 @@ class GrpcBlobTransfer:
         large = {digest: size for digest, size in wanted.items() if size > _SMALL_BYTES}
         batches = [small[start : start + _BATCH_DIGESTS] for start in range(0, len(small), _BATCH_DIGESTS)]
         turn = asyncio.Semaphore(_AT_ONCE)
+        streams = Streams(max(1, self._streams // max(1, min(_AT_ONCE, len(large)))))
 
         async def one_batch(batch: list[str]) -> None:
             async with turn:
@@ -57,7 +61,7 @@ class GrpcBlobTransfer:
 
         async def one_blob(digest: str, size_bytes: int) -> None:
             async with turn:
-                await self._fetch_blob(scope, digest, size_bytes=size_bytes, folder=folder)
+                await self._fetch_blob(scope, digest, size_bytes=size_bytes, folder=folder, streams=streams)
 
         work = [one_batch(batch) for batch in batches] + [one_blob(*item) for item in large.items()]
         results = await asyncio.gather(*work, return_exceptions=True)
@@ -107,13 +111,15 @@ class GrpcBlobTransfer:
             arrived = {one.digest for one in told.blobs}
             left = [digest for digest in left if digest not in arrived]
 
-    async def _fetch_blob(self, scope: Scope, digest: str, *, size_bytes: int, folder: Path) -> None:
+    async def _fetch_blob(
+        self, scope: Scope, digest: str, *, size_bytes: int, folder: Path, streams: Streams | None = None
+    ) -> None:
         wire = self._wire(scope)
         try:
             if not size_bytes:
                 async for piece in wire.read(digest, offset=0, limit=1):
                     size_bytes = piece.size_bytes
-            await download(wire, digest, folder / digest, size_bytes=size_bytes)
+            await download(wire, digest, folder / digest, size_bytes=size_bytes, streams=streams)
         except grpc.RpcError as error:
             raise worker_error(error) from error
         except ChannelError as error:

@@ -7,6 +7,8 @@ drivers = ["process", "docker"]
 
 store = "/var/lib/lodeworks/controller/blobs"   # the controller's folder of content, where this machine sees it
 
+transfer_streams = 4                      # ranges of content that are fetched at a time
+
 spool_bytes = 1073741824                  # how much output of a run waits for the controller; the middle goes first
 
 import_roots = ["/data/pictures"]        # folders that imports may read with --on-worker; none by default
@@ -36,6 +38,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lodeworks.channel.streams import MOST_STREAMS, STREAMS
+
 from lodeworks_worker.control_plane import Gpu
 from lodeworks_worker.drivers.spool import DEFAULT_BYTES
 from lodeworks_worker.errors import ConfigError
@@ -64,6 +68,7 @@ _KEYS = frozenset(
         "docker_user",
         "log_level",
         "store",
+        "transfer_streams",
         "spool_bytes",
         "import_roots",
         "import_private_addresses",
@@ -95,6 +100,8 @@ class Config:
     """How much output of one run, by the process driver, waits for the controller; beyond it the middle is dropped."""
     store: Path | None = None
     """The controller's folder of content, where this machine sees it; it is only read."""
+    transfer_streams: int = STREAMS
+    """Ranges of content that are fetched at a time; 1 to 32."""
     docker_host: str | None = None
     docker_user: str | None = None
     log_level: str = "INFO"
@@ -155,6 +162,7 @@ def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str
         gpu_free_below_bytes=_whole(values, "gpu_free_below_bytes", _DEFAULT_GPU_FREE_BYTES),
         spool_bytes=_whole(values, "spool_bytes", DEFAULT_BYTES),
         store=Path(str(values["store"])).absolute() if values.get("store") else None,
+        transfer_streams=_streams(values),
         docker_host=values.get("docker_host"),
         docker_user=values.get("docker_user"),
         log_level=str(values.get("log_level", "INFO")).upper(),
@@ -202,6 +210,13 @@ def _whole(values: Mapping[str, Any], key: str, default: int) -> int:
         number = 0
     if number < 1:
         raise ConfigError(f"{key} must be a whole number above 0, not {values.get(key)!r}")
+    return number
+
+
+def _streams(values: Mapping[str, Any]) -> int:
+    number = _whole(values, "transfer_streams", STREAMS)
+    if number > MOST_STREAMS:
+        raise ConfigError(f"transfer_streams must be at most {MOST_STREAMS}, not {number}")
     return number
 
 

@@ -245,7 +245,7 @@ async def work(config: Config, *, log: logging.Logger) -> None:
                     certificate=identity.client_certificate,
                 ),
             ),
-            transfer=GrpcBlobTransfer(channel, store=config.store),
+            transfer=GrpcBlobTransfer(channel, store=config.store, streams=config.transfer_streams),
             drivers=drivers,
             log=log,
         )

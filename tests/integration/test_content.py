@@ -14,10 +14,11 @@ from front_door import FrontDoor, open_front_door
 from lodeworks.agent.worker.v1 import content_pb2 as lease_pb2
 from lodeworks.agent.worker.v1 import content_pb2_grpc as lease_pb2_grpc
 from lodeworks.api.content.v1 import content_pb2, content_pb2_grpc
-from lodeworks.channel.content_wire import ContentWire
+from lodeworks.channel.content_wire import ContentWire, Piece
 from lodeworks.channel.dial import ClientCertificate
 from lodeworks.channel.download import download
 from lodeworks.channel.refusal import refusal_of
+from lodeworks.channel.streams import Streams
 from lodeworks.channel.upload import blob_of_bytes, blob_of_file, upload
 from lodeworks_controller.domain.identity import InstallationRole, ProjectRole
 from lodeworks_controller.domain.project import Member
@@ -113,6 +114,41 @@ async def test_small_and_large_go_up_and_come_down(wire: ContentWire, tmp_path: 
     await download(wire, LARGE_DIGEST, tmp_path / "back", size_bytes=len(LARGE))
     assert (tmp_path / "back").read_bytes() == LARGE
     assert await read(wire, blobs[7].digest) == b"picture 7"
+
+
+class Counting:
+    """Reads through another, counts the bytes that came, and says when half of a blob is there."""
+
+    def __init__(self, wire: ContentWire) -> None:
+        self._wire = wire
+        self.came_bytes = 0
+        self.half = asyncio.Event()
+
+    async def read(self, digest: str, *, offset: int, limit: int = 0) -> AsyncIterator[Piece]:
+        async for piece in self._wire.read(digest, offset=offset, limit=limit):
+            self.came_bytes += len(piece.data)
+            if self.came_bytes * 2 >= piece.size_bytes:
+                self.half.set()
+            yield piece
+
+
+async def test_a_download_in_four_streams_that_ends_at_half_goes_on(wire: ContentWire, tmp_path: Path) -> None:
+    large = os.urandom(1 << 20) * 128
+    blob = blob_of_bytes(large)
+    await upload(wire, [blob])
+    target, first, second = tmp_path / "back", Counting(wire), Counting(wire)
+    streams = Streams(4, range_bytes=2 << 20)
+
+    fetching = asyncio.create_task(download(first, blob.digest, target, size_bytes=len(large), streams=streams))
+    await first.half.wait()
+    fetching.cancel()
+    await asyncio.wait([fetching])
+    await download(second, blob.digest, target, size_bytes=len(large), streams=streams)
+
+    assert target.read_bytes() == large
+    assert sorted(os.listdir(tmp_path)) == ["back", "controller"]  # noqa: PTH208
+    again_bytes = first.came_bytes + second.came_bytes - len(large)
+    assert 0 <= again_bytes < 0.02 * len(large)
 
 
 async def test_ranges_and_batches_of_reads(door: FrontDoor, wire: ContentWire) -> None:

@@ -14,6 +14,7 @@ from lodeworks.api.content.v1 import content_pb2, content_pb2_grpc
 from lodeworks.channel.content_wire import ContentWire
 from lodeworks.channel.dial import dial
 from lodeworks.channel.download import download
+from lodeworks.channel.streams import Streams
 from lodeworks.channel.upload import blob_of_bytes, upload
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.storage.blobs.object_address import check_object_address
@@ -63,7 +64,8 @@ async def test_content_goes_up_and_comes_down(s3_address: str, tmp_path: Path) -
             large = blob_of_bytes(LARGE)
             await upload(wire, [*blobs, large])
             assert await upload(wire, [*blobs, large]) == 0
-            await download(wire, large.digest, tmp_path / "back", size_bytes=len(LARGE))
+            streams = Streams(4, range_bytes=2 << 20)
+            await download(wire, large.digest, tmp_path / "back", size_bytes=len(LARGE), streams=streams)
             async for piece in wire.read(blobs[7].digest, offset=3):
                 assert piece.data == b"ture 7"
         assert (tmp_path / "back").read_bytes() == LARGE

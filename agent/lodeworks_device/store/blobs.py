@@ -1,7 +1,6 @@
 """Blobs by sha256: space claimed first, hashed as they stream, capped, on disk before they count, taken up again."""
 
 import asyncio
-import ctypes
 import errno
 import hashlib
 import os
@@ -10,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from lodeworks.channel.part_file import claim_space
 
 from lodeworks_device.errors import StepError
 from lodeworks_device.files import sync_folder
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CHUNK_BYTES = 1 << 20
-_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -147,31 +147,11 @@ def _open_part(part: Path, size_bytes: int) -> tuple[BinaryIO, "Hasher", int]:
         if offset > size_bytes:
             file.truncate(0)
             hasher, offset = hashlib.sha256(), 0
-        _claim(file, size_bytes)
+        claim_space(file.fileno(), size_bytes=size_bytes)
     except BaseException:
         file.close()
         raise
     return file, hasher, offset
-
-
-def _claim(file: BinaryIO, size_bytes: int) -> None:
-    """Claims disk blocks without changing the file's length, so that a full disk shows before bytes move."""
-    there_bytes = os.fstat(file.fileno()).st_size
-    disk = os.fstatvfs(file.fileno())
-    # Asked for more than there is, some file systems claim all of it before they refuse.
-    if size_bytes - there_bytes > disk.f_bavail * disk.f_frsize:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if size_bytes == 0:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    length = ctypes.c_longlong(size_bytes)
-    if libc.fallocate(file.fileno(), _KEEP_SIZE, ctypes.c_longlong(0), length) == 0:
-        return
-    number = ctypes.get_errno()
-    # A file system that cannot claim ahead says so; the bytes themselves will show then.
-    if number in _FULL:
-        os.ftruncate(file.fileno(), there_bytes)
-        raise OSError(number, os.strerror(number))
 
 
 def _append(file: BinaryIO, hasher: "Hasher", data: bytes) -> None:

@@ -23,6 +23,7 @@ from lodeworks.channel.errors import ChannelError
 from lodeworks.channel.patience import Patience
 from lodeworks.channel.pinning import fetch_authority
 from lodeworks.channel.refusal import refusal_of
+from lodeworks.channel.streams import Streams
 from lodeworks.channel.upload import LocalBlob, blob_of_file, upload
 from lodeworks.errors import LoginError, UnreachableError, error_of
 
@@ -123,9 +124,9 @@ class AsyncConnection:
     ) -> None:
         """Fetches a blob of the project into a file, resuming what is there of it."""
         wire = await self._content(project)
-        patience = self._patience()
+        streams, patience = Streams(self.profile.transfer_streams), self._patience()
         await self._translated(
-            download(wire, digest, path, size_bytes=size_bytes, patience=patience, progress=progress)
+            download(wire, digest, path, size_bytes=size_bytes, streams=streams, patience=patience, progress=progress)
         )
 
     async def read_blob(self, project: str, digest: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lodeworks.channel.streams import MOST_STREAMS, STREAMS
 from lodeworks.errors import InvalidError, LoginError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Profile:
         ca_fingerprint: ``sha256:…`` of that authority.
         token: Bearer token.
         project: Name or id of the project that is meant when none is named.
+        transfer_streams: Ranges of one blob that a download reads at a time; 1 to 32.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Profile:
     ca_fingerprint: str = ""
     token: str = ""
     project: str = ""
+    transfer_streams: int = STREAMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Surroundings:
     token: str = ""
     ca_fingerprint: str = ""
     project: str = ""
+    transfer_streams: str = ""
     no_color: bool = False
 
     @classmethod
@@ -66,6 +70,7 @@ class Surroundings:
             token=env.get("LODE_TOKEN", ""),
             ca_fingerprint=env.get("LODE_CA_FINGERPRINT", ""),
             project=env.get("LODE_PROJECT", ""),
+            transfer_streams=env.get("LODE_TRANSFER_STREAMS", ""),
             no_color=bool(env.get("NO_COLOR")),
         )
 
@@ -165,5 +170,14 @@ def choose(surroundings: Surroundings, *, name: str = "", project: str = "") -> 
         profile = profiles.get(chosen)
         if surroundings.token:
             profile = replace(profile, token=surroundings.token)
+    profile = replace(profile, transfer_streams=_streams(surroundings.transfer_streams) or profile.transfer_streams)
     wanted = project or surroundings.project
     return replace(profile, project=wanted) if wanted else profile
+
+
+def _streams(given: str) -> int:
+    if not given:
+        return 0
+    if not given.isdecimal() or not 1 <= int(given) <= MOST_STREAMS:
+        raise InvalidError(f"LODE_TRANSFER_STREAMS is {given!r}; give a number of streams from 1 to {MOST_STREAMS}")
+    return int(given)

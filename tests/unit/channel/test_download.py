@@ -36,11 +36,12 @@ class Source:
     async def read(self, digest: str, *, offset: int, limit: int = 0) -> AsyncIterator[Piece]:
         self.offsets.append(offset)
         pieces = self.breaks.pop(0) if self.breaks else None
-        for position in range(offset, len(self.content), 100):
+        end = min(offset + limit, len(self.content)) if limit else len(self.content)
+        for position in range(offset, end, 100):
             if pieces == 0:
                 raise broken()
             pieces = None if pieces is None else pieces - 1
-            yield Piece(position, self.content[position : position + 100], len(self.content))
+            yield Piece(position, self.content[position : min(position + 100, end)], len(self.content))
 
 
 def patience(waits: list[float] | None = None, *, tries: int = 8) -> Patience:
@@ -81,11 +82,22 @@ async def test_goes_on_from_what_an_earlier_process_left(tmp_path: Path) -> None
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
-async def test_rotten_part_is_found_and_dropped(tmp_path: Path) -> None:
+async def test_rotten_part_is_found_and_fetched_anew(tmp_path: Path) -> None:
+    (tmp_path / "a.part").write_bytes(b"x" * 777)
+    source = Source()
+
+    await download(source, DIGEST, tmp_path / "a", size_bytes=len(CONTENT))
+
+    assert source.offsets == [777, 0]
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    assert names(tmp_path) == ["a"]
+
+
+async def test_rotten_part_of_a_rotten_blob_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.part").write_bytes(b"x" * 777)
 
     with pytest.raises(DigestMismatchError):
-        await download(Source(), DIGEST, tmp_path / "a", size_bytes=len(CONTENT))
+        await download(Source(CONTENT[::-1]), DIGEST, tmp_path / "a", size_bytes=len(CONTENT))
 
     assert names(tmp_path) == []
 
@@ -117,11 +129,11 @@ async def test_wrong_bytes_leave_nothing(tmp_path: Path) -> None:
 
 async def test_short_content_is_an_error_and_no_endless_loop() -> None:
     with pytest.raises(DigestMismatchError):
-        [data async for data in read_resuming(Source(CONTENT[:50]), DIGEST, offset=0, size_bytes=len(CONTENT))]
+        [data async for data in read_resuming(Source(CONTENT[:50]), DIGEST, offset=0, end=len(CONTENT))]
 
 
 async def test_never_yields_more_than_declared() -> None:
-    got = [data async for data in read_resuming(Source(), DIGEST, offset=0, size_bytes=250)]
+    got = [data async for data in read_resuming(Source(), DIGEST, offset=0, end=250)]
 
     assert b"".join(got) == CONTENT[:250]
 

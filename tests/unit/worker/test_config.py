@@ -85,3 +85,12 @@ def test_what_imports_may_reach_is_the_owners_to_say(tmp_path):
         (tmp_path / "worker.toml").write_text(wrong)
         with pytest.raises(ConfigError, match=wrong.partition(" ")[0]):
             load({"state": str(tmp_path)}, environ={})
+
+
+def test_streams_are_counted(tmp_path):
+    flags = {"state": str(tmp_path)}
+    assert load(flags, environ={}).transfer_streams == 4
+    assert load(flags, environ={"LODE_WORKER_TRANSFER_STREAMS": "8"}).transfer_streams == 8
+    for wrong in ("0", "33", "many"):
+        with pytest.raises(ConfigError, match="transfer_streams"):
+            load(flags, environ={"LODE_WORKER_TRANSFER_STREAMS": wrong})

@@ -1,62 +1,57 @@
-"""Fetches blobs by range: taken up again where it broke off, checked, and in place only when whole."""
+"""Fetches blobs by ranges, several at a time: taken up again where it broke off, checked, in place only when whole."""
 
 import asyncio
-import hashlib
-import os
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
 
 import grpc
 
-from lodeworks.channel.ahead import ahead
 from lodeworks.channel.content_wire import BlobReading
 from lodeworks.channel.errors import DigestMismatchError
-from lodeworks.channel.patience import Patience
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hasher
-
-_CHUNK_BYTES: Final = 1 << 20
+from lodeworks.channel.part_file import PartFile
+from lodeworks.channel.patience import Bearing, Patience, SharedPatience
+from lodeworks.channel.streams import Streams
 
 
 async def read_resuming(
-    source: BlobReading, digest: str, *, offset: int, size_bytes: int, patience: Patience | None = None
+    source: BlobReading, digest: str, *, offset: int, end: int, patience: Bearing | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """Yields the bytes of a blob from an offset to its end, over any number of interruptions.
+    """Yields the bytes of a blob from an offset to an end, over any number of interruptions.
 
-    Never yields more than the declared size, whatever the sender does. Does not check the digest: whoever has the
-    prefix can.
+    Never yields more than was asked for, whatever the sender does. Does not check the digest: whoever has the
+    rest can.
 
     Args:
         source: Where to read.
         digest: sha256 in hex.
         offset: First byte wanted.
-        size_bytes: Length of the whole.
+        end: Position behind the last byte wanted: the length of the whole, or less.
         patience: How long to go on trying.
 
     Raises:
+        DigestMismatchError: The sender's blob is shorter.
         grpc.RpcError: The sender refused.
         TransferBrokenError: It broke off too often.
     """
     patience = patience or Patience()
-    while offset < size_bytes:
+    while offset < end:
         before = offset
         try:
-            async for piece in source.read(digest, offset=offset):
-                data = piece.data[: size_bytes - offset]
+            async for piece in source.read(digest, offset=offset, limit=end - offset):
+                if offset >= end:  # more than was asked for
+                    break
+                data = piece.data[: end - offset]
                 offset += len(data)
                 if data:
                     patience.progressed()
                     yield data
-                if offset >= size_bytes:
-                    break
         except grpc.RpcError as error:
             await patience.bear(error)
             continue
         if offset == before:
             # The stream ended well and brought nothing: the sender's copy is shorter than declared.
-            raise DigestMismatchError(expected=digest, received=f"of {offset} bytes instead of {size_bytes}")
+            raise DigestMismatchError(expected=digest, received=f"that ends at byte {offset} instead of {end}")
 
 
 async def download(
@@ -65,16 +60,21 @@ async def download(
     path: Path,
     *,
     size_bytes: int,
+    streams: Streams | None = None,
     patience: Patience | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Fetches a blob into a file. A broken-off download leaves ``<name>.part``, from which the next one goes on.
+    """Fetches a blob into a file.
+
+    A broken-off download leaves ``<name>.part`` and ``<name>.part.ranges``, from which the next one goes on. What was
+    left and turns out to be bad is fetched anew, once.
 
     Args:
         source: Where to read.
         digest: sha256 in hex.
         path: Where the whole file appears, by rename; its folder exists.
         size_bytes: Length of the whole.
+        streams: How many ranges are read at a time.
         patience: How long to go on trying.
         progress: Called with the bytes that are there.
 
@@ -84,53 +84,76 @@ async def download(
         TransferBrokenError: It broke off too often.
         OSError: The disk refused.
     """
-    part = path.with_name(path.name + ".part")
-    file, hasher, offset = await asyncio.to_thread(_open_part, part, size_bytes)
-    try:
-        pieces = read_resuming(source, digest, offset=offset, size_bytes=size_bytes, patience=patience)
-        async with ahead(pieces) as taken:
-            async for data in taken:
-                await asyncio.to_thread(_append, file, hasher, data)
-                offset += len(data)
-                if progress is not None:
-                    progress(offset)
-        await asyncio.to_thread(_seal, file)
-    finally:
-        file.close()
-    if hasher.hexdigest() != digest:
-        part.unlink()
-        raise DigestMismatchError(expected=digest, received=hasher.hexdigest())
-    await asyncio.to_thread(_publish, part, path)
+    while True:
+        part = await asyncio.to_thread(PartFile, path, size_bytes=size_bytes)
+        resumed = part.there_bytes > 0
+        arriving = _Arriving(source, digest, part, patience=SharedPatience(patience or Patience()), progress=progress)
+        try:
+            await arriving.fill(streams or Streams())
+            received = await asyncio.to_thread(part.seal)
+        finally:
+            part.close()
+        if received == digest:
+            await asyncio.to_thread(part.publish)
+            return
+        await asyncio.to_thread(part.discard)
+        if not resumed:
+            raise DigestMismatchError(expected=digest, received=received)
 
 
-def _open_part(part: Path, size_bytes: int) -> tuple[BinaryIO, "Hasher", int]:
-    """Opens what an earlier try left and hashes it again; longer than the whole, it is worthless."""
-    file = part.open("a+b")
-    hasher = hashlib.sha256()
-    file.seek(0)
-    while chunk := file.read(_CHUNK_BYTES):
-        hasher.update(chunk)
-    offset = file.tell()
-    if offset > size_bytes:
-        file.truncate(0)
-        return file, hashlib.sha256(), 0
-    return file, hasher, offset
+class _Arriving:
+    """Brings the missing ranges of a blob into its part file, and hashes what has no gap before it meanwhile."""
 
+    def __init__(
+        self,
+        source: BlobReading,
+        digest: str,
+        part: PartFile,
+        *,
+        patience: SharedPatience,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._source = source
+        self._digest = digest
+        self._part = part
+        self._patience = patience
+        self._progress = progress
+        self._more = asyncio.Event()
 
-def _append(file: BinaryIO, hasher: "Hasher", data: bytes) -> None:
-    hasher.update(data)
-    file.write(data)
+    async def fill(self, streams: Streams) -> None:
+        """Reads until nothing is missing; each stream takes the first range that nobody has taken."""
+        ranges = list(self._part.missing(longest_bytes=streams.range_bytes))
+        until = self._part.there_bytes + sum(end - start for start, end in ranges)
+        turn = iter(ranges)
 
+        async def one_after_the_other() -> None:
+            patience = self._patience.one()
+            for start, end in turn:
+                await self._fetch(start, end, patience)
 
-def _seal(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._hash(until))
+                for _ in range(min(streams.number, len(ranges))):
+                    group.create_task(one_after_the_other())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed.exceptions[0].__cause__
 
+    async def _fetch(self, start: int, end: int, patience: Bearing) -> None:
+        # Nothing is taken ahead: the other streams arrive meanwhile, and what waits here is lost in a kill.
+        pieces = read_resuming(self._source, self._digest, offset=start, end=end, patience=patience)
+        async with aclosing(pieces):
+            async for data in pieces:
+                await asyncio.to_thread(self._part.write, start, data)
+                start += len(data)
+                self._more.set()
+                if self._progress is not None:
+                    self._progress(self._part.there_bytes)
 
-def _publish(part: Path, path: Path) -> None:
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    async def _hash(self, until: int) -> None:
+        while self._part.hashed_bytes < until:
+            self._more.clear()
+            if self._part.hashed_bytes < self._part.prefix_bytes:
+                await asyncio.to_thread(self._part.hash_prefix)
+            else:
+                await self._more.wait()

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import grpc
 
@@ -15,6 +15,18 @@ from lodeworks.channel.refusal import refusal_of
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 # What grpc.aio itself says, instead of the server's refusal, when the server ends a stream that is still being sent.
 _OVERTAKEN: Final = "Internal error from Core"
+
+
+class Bearing(Protocol):
+    """Decides whether a transfer that broke off is taken up again."""
+
+    async def bear(self, error: grpc.RpcError) -> None:
+        """Waits before the next try, or raises."""
+        ...
+
+    def progressed(self) -> None:
+        """Notes that bytes moved."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,3 +70,45 @@ class Patience:
         """Notes that bytes moved; the tries begin anew."""
         self.backoff.reset()
         self._waited_s = 0.0
+
+
+class SharedPatience:
+    """The patience of one transfer that several streams work at: what interrupts all of them counts once.
+
+    Args:
+        patience: Theirs together.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._pauses = 0
+        self._pausing = asyncio.Lock()
+
+    def one(self) -> Bearing:
+        """Returns the share of one stream."""
+        return _Share(self)
+
+    async def bear(self, error: grpc.RpcError, *, pauses: int) -> int:
+        """Waits, unless another stream has done so since the given number of pauses; returns their number."""
+        async with self._pausing:
+            if pauses == self._pauses:
+                await self._patience.bear(error)
+                self._pauses += 1
+            return self._pauses
+
+    def progressed(self) -> int:
+        """Notes that bytes moved; returns the number of pauses."""
+        self._patience.progressed()
+        return self._pauses
+
+
+class _Share:
+    def __init__(self, shared: SharedPatience) -> None:
+        self._shared = shared
+        self._pauses = 0
+
+    async def bear(self, error: grpc.RpcError) -> None:
+        self._pauses = await self._shared.bear(error, pauses=self._pauses)
+
+    def progressed(self) -> None:
+        self._pauses = self._shared.progressed()
