@@ -11,6 +11,8 @@ x ≤ column < x + w. How file formats count (VOC's inclusive corners, YOLO's sh
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from lodeworks_formats.outlines import scale_outline
+
 MAX_CLASS_NAME = 200
 """Characters of the longest class name that is taken in."""
 
@@ -32,7 +34,7 @@ class Box:
         attributes: Named values about this box.
         crowd: A region of many objects (COCO's iscrowd).
         difficult: Marked as hard by the annotator (VOC's difficult).
-        shape: Polygons or RLE as JSON text, for segmentation.
+        shape: Polygons or RLE as JSON text, for segmentation; `outlines` reads it.
     """
 
     class_name: str
@@ -73,8 +75,10 @@ class Box:
         return replace(self, x=x1, y=y1, w=x2 - x1, h=y2 - y1)
 
     def scale(self, *, factor_x: float, factor_y: float) -> "Box":
-        """Returns the box in a frame resized by these factors."""
-        return replace(self, x=self.x * factor_x, y=self.y * factor_y, w=self.w * factor_x, h=self.h * factor_y)
+        """Returns the box, with its outline, in a frame resized by these factors; FormatError for a broken outline."""
+        shape = None if self.shape is None else scale_outline(self.shape, factor_x=factor_x, factor_y=factor_y)
+        x, y, w, h = self.x * factor_x, self.y * factor_y, self.w * factor_x, self.h * factor_y
+        return replace(self, x=x, y=y, w=w, h=h, shape=shape)
 
 
 def iou(a: Box, b: Box) -> float:

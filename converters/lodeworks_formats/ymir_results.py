@@ -22,6 +22,7 @@ import yaml
 
 from lodeworks_formats.boxes import Box
 from lodeworks_formats.errors import FormatError
+from lodeworks_formats.segmentation_results import is_segmentation, read_segmentation
 
 LEGACY_STAGE = "default_best_stage"
 
@@ -216,14 +217,21 @@ def render_mining_result(scores: Iterable[tuple[str, float]]) -> str:
 
 
 def parse_inference_result(data: bytes | str) -> dict[str, tuple[Box, ...]]:
-    """Reads infer-result.json with the key `boxes` or the legacy `annotations`; raises FormatError BAD_RESULT."""
+    """Reads infer-result.json with the key `boxes` or the legacy `annotations`, or a COCO document of segmentation.
+
+    Raises:
+        FormatError: BAD_RESULT.
+    """
     try:
         raw = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FormatError("BAD_RESULT", f"this is no JSON ({error})", _INFER) from error
     detection = raw.get("detection") if isinstance(raw, dict) else None
+    if detection is None and is_segmentation(raw):
+        return read_segmentation(raw)
     if not isinstance(detection, dict):
-        raise FormatError("BAD_RESULT", "the key 'detection' is missing", _INFER)
+        message = "the key 'detection' is missing, and 'images' and 'categories' of a segmentation are so too"
+        raise FormatError("BAD_RESULT", message, _INFER)
     return {PurePosixPath(str(name)).name: _detections(name, entry) for name, entry in detection.items()}
 
 

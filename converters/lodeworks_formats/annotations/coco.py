@@ -9,6 +9,7 @@ from typing import IO, Any
 from lodeworks_formats.annotations.frame import BoxProblem, integer_edges
 from lodeworks_formats.boxes import MAX_CLASS_NAME, Box
 from lodeworks_formats.errors import FormatError
+from lodeworks_formats.outlines import check_outline, outline_edges
 from lodeworks_formats.pictures import Picture
 
 INPUT, USER = "input", "user"
@@ -55,6 +56,11 @@ def parse_coco(data: bytes, *, file: str = "") -> CocoFile:
     except (ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         raise FormatError("BAD_COCO", "this is no JSON", file, line) from error
+    return read_coco(raw, file=file)
+
+
+def read_coco(raw: Any, *, file: str = "") -> CocoFile:
+    """Returns what the document of a COCO file says, as parse_coco does."""
     try:
         names = _categories(raw["categories"], file=file)
         images, doubles = _images(raw["images"])
@@ -112,6 +118,10 @@ def _annotate(images: dict[Any, CocoImage | None], raw: Any, names: dict[Any, st
         found = _box(item, names)
         if isinstance(found, Box):
             image.boxes.append(found)
+            if found.shape is None and item.get("segmentation"):
+                message = f"the outline of {_called(item)} is broken and was dropped; the box was kept"
+                edges = (found.x, found.y, found.w, found.h)
+                image.problems.append(BoxProblem("SHAPE_DROPPED", message, found.class_name, edges))
         else:
             image.problems.append(found)
     return strays
@@ -126,9 +136,8 @@ def _box(item: Any, names: dict[Any, str]) -> Box | BoxProblem:
     name = names.get(category, "")
     shape = item.get("segmentation")
     try:
-        edges = tuple(map(float, item["bbox"] if item.get("bbox") else _edges_of(shape)))
-        outline = json.dumps(shape, separators=(",", ":"), allow_nan=False) if shape else None
-    except (KeyError, TypeError, ValueError, OverflowError):
+        edges = tuple(map(float, item["bbox"] if item.get("bbox") else outline_edges(shape)))
+    except (KeyError, TypeError, ValueError, OverflowError, FormatError):
         return BoxProblem("BAD_BOX", f"{called} has no bbox of four numbers or a broken outline", name)
     wrong = _wrong(called, name, category, edges)
     if wrong is not None:
@@ -147,8 +156,19 @@ def _box(item: Any, names: dict[Any, str]) -> Box | BoxProblem:
         attributes={str(key): str(value) for key, value in (item.get("attributes") or {}).items()},
         crowd=bool(item.get("iscrowd", 0)),
         difficult=bool(item.get("difficult", 0)),
-        shape=outline,
+        shape=_outline(shape),
     )
+
+
+def _outline(shape: Any) -> str | None:
+    """Returns an outline as text; None for none, and for a broken one."""
+    if not shape:
+        return None
+    try:
+        check_outline(shape)
+    except FormatError:
+        return None
+    return json.dumps(shape, separators=(",", ":"))
 
 
 def _wrong(called: str, name: str, category: Any, edges: tuple[float, ...]) -> BoxProblem | None:
@@ -165,15 +185,6 @@ def _wrong(called: str, name: str, category: Any, edges: tuple[float, ...]) -> B
         message = f"the box of {called} has no area ({x:g}, {y:g}, {w:g} x {h:g})"
         return BoxProblem("ZERO_AREA_BOX", message, name, edges)
     return None
-
-
-def _edges_of(shape: Any) -> tuple[float, float, float, float]:
-    """Returns the box around polygons, for annotations without a bbox; raises ValueError or TypeError otherwise."""
-    if not isinstance(shape, list):
-        raise TypeError
-    columns = [float(value) for polygon in shape for value in polygon[0::2]]
-    rows = [float(value) for polygon in shape for value in polygon[1::2]]
-    return min(columns), min(rows), max(columns) - min(columns), max(rows) - min(rows)
 
 
 def _share(raw: Any) -> float | None:

@@ -4,6 +4,7 @@ VOC counts corners inclusively: x = xmin, w = xmax − xmin + 1. A box of ours a
 zero area; our own files then add `width` and `height` to `bndbox`, which other readers skip.
 """
 
+import json
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -14,6 +15,7 @@ from lodeworks_formats.annotations.frame import LEAST_SIDE_PX, BoxProblem, integ
 from lodeworks_formats.annotations.safe_xml import parse_xml
 from lodeworks_formats.boxes import MAX_CLASS_NAME, Box
 from lodeworks_formats.errors import FormatError
+from lodeworks_formats.outlines import check_outline
 from lodeworks_formats.pictures import Picture
 
 _XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
@@ -107,8 +109,17 @@ def _box(item: ET.Element) -> Box | tuple[str, str, str, tuple[float, ...]]:
         attributes=_attributes(parts.get("attributes")),
         crowd=_flag(words, "crowd"),
         difficult=_flag(words, "difficult"),
-        shape=words.get("shape") or None,
+        shape=_outline(words.get("shape", "")),
     )
+
+
+def _outline(text: str) -> str | None:
+    """Returns the outline that our own exports write beside the box; None for none, and for what is none of ours."""
+    try:
+        check_outline(json.loads(text))
+    except (ValueError, RecursionError, FormatError):
+        return None
+    return text
 
 
 def _flag(words: Mapping[str, str], key: str) -> bool:

@@ -133,4 +133,4 @@ def _split_of(name: str) -> str | None:
 
 
 def _size(listed: _Listed) -> int:
-    return len(listed.image.boxes) + len(listed.image.problems)
+    return len(listed.image.boxes) + sum(problem.fatal for problem in listed.image.problems)

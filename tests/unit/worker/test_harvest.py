@@ -186,6 +186,35 @@ def test_inference_is_tidied_and_in_the_views_order(tmp_path, out, candidates, k
     assert len(second.predictions) == 2
 
 
+def test_masks_of_a_segmentation_come_home_with_their_outlines(tmp_path, out, candidates):
+    path, pictures = candidates
+    outline = [[50.0, 40.0, 90.0, 40.0, 90.0, 60.0]]
+    name = f"{pictures[1].digest}.jpg"
+    document = {
+        "images": [{"id": 0, "file_name": name, "width": 64, "height": 48}],
+        "categories": [{"id": 3, "name": "RBC"}],
+        "annotations": [{"id": 0, "image_id": 0, "category_id": 3, "segmentation": outline, "score": 0.5}],
+    }
+    (out / "infer-result.json").write_text(json.dumps(document))
+    grant = _grant(OutputSlot("predictions", required=True), operations=("infer",))
+    (found,) = harvest(grant, folder=tmp_path, candidates=path, complete=True)
+    first, second, _ = read_pictures(found.path)
+    assert first.predictions is None
+    (box,) = second.predictions
+    assert (box.x, box.x2, box.y2) == (50.0, 64.0, 48.0)
+    assert json.loads(box.shape) == outline
+
+
+def test_measures_of_a_segmentation_are_kept(tmp_path, out):
+    _write(out, models__result="")
+    (out / "models" / "best.pt").write_text("weights")
+    (out / "models" / "result.yaml").write_text(
+        "best_stage_name: a\nmodel_stages: {a: {stage_name: a, files: [best.pt], mIoU: 0.5, maskAP: 0.25}}\n"
+    )
+    found = {one.role: one.path for one in harvest(_grant(*TRAINING), folder=tmp_path, candidates=None, complete=True)}
+    assert json.loads(found["result"].read_text())["stages"][0]["scores"] == {"mIoU": 0.5, "maskAP": 0.25}
+
+
 def test_a_builtins_roles_are_paths_and_blobs_are_not_listed(tmp_path, out):
     _write(out, lode__exchange="e", lode__blobs__aa="b", lode__metrics="m", lode__surplus="s")
     _write(out, **{"lode__package-onnx-fp32__model.onnx": "o"})
