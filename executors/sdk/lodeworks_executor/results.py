@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodeworks_formats import ymir_results
+from lodeworks_formats.pictures import Picture
+from lodeworks_formats.segmentation_results import write_segmentation
 from lodeworks_formats.ymir_results import StageResult
 
 from lodeworks_executor.errors import ExecutorError
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from lodeworks_formats.boxes import Box
 
+_HEADLINES = ("mAP", "mIoU", "maskAP")
 _STAGE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -49,8 +53,8 @@ class TrainingResult:
         Args:
             name: letters, digits and underscores.
             files: base names within the folder of the stage.
-            measures: mAP and, if known, mAR, tp, fp, fn, and others of the executor's own.
-            best: the best stage as of now; else it is the one with the highest mAP.
+            measures: mAP (segmentation: mIoU or maskAP) and, if known, mAR, tp, fp, fn, and the executor's own.
+            best: the best stage as of now; else it is the one with the highest mAP, mIoU or maskAP.
         """
         folder = self.folder(name)
         for file in files:
@@ -58,6 +62,8 @@ class TrainingResult:
                 raise ExecutorError(f"stage {name}: there is no file {file!r} in {folder}")
         if not files:
             raise ExecutorError(f"stage {name} has no files")
+        if not any(headline in measures for headline in _HEADLINES):
+            raise ExecutorError(f"stage {name} has no figure to compare it by: give one of {', '.join(_HEADLINES)}")
         scores = {key: float(value) for key, value in measures.items()}
         self._stages[name] = StageResult(name, name, tuple(files), int(self._clock()), scores)
         if best is not None:
@@ -73,7 +79,7 @@ class TrainingResult:
         self._write()
 
     def choose_best(self, name: str) -> None:
-        """Names the best stage; without a choice it is the one with the highest mAP."""
+        """Names the best stage; without a choice it is the one with the highest mAP, mIoU or maskAP."""
         if name not in self._stages:
             raise ExecutorError(f"there is no stage {name!r} to be the best one")
         self._best = name
@@ -103,7 +109,7 @@ class TrainingResult:
         return tuple(self._stages)
 
     def _write(self) -> None:
-        best = self._best or max(self._stages, key=lambda name: self._stages[name].scores.get("mAP", 0.0))
+        best = self._best or max(self._stages, key=lambda name: _headline(self._stages[name].scores))
         result = ymir_results.TrainingResult(
             best_stage_name=best,
             stages=tuple(self._stages.values()),
@@ -111,6 +117,10 @@ class TrainingResult:
             evaluate_config=self._evaluate_config,
         )
         write_atomically(self._path, ymir_results.render_training_result(result).encode())
+
+
+def _headline(scores: Mapping[str, float]) -> float:
+    return next((scores[name] for name in _HEADLINES if name in scores), 0.0)
 
 
 def write_mining(path: Path, scores: Mapping[Path, float]) -> None:
@@ -125,3 +135,22 @@ def write_inference(path: Path, predictions: Mapping[Path, Iterable[Box]]) -> No
     """Writes the boxes found in pictures, by the base name of each picture."""
     found = {asset.name: list(boxes) for asset, boxes in predictions.items()}
     write_atomically(path, ymir_results.render_inference_result(found).encode())
+
+
+def write_masks(
+    path: Path, predictions: Iterable[tuple[Path, tuple[int, int], Iterable[Box]]], *, class_names: Sequence[str]
+) -> None:
+    """Writes the objects found in pictures with their outlines, as a COCO document.
+
+    Args:
+        path: Where to.
+        predictions: Of each picture its path, width and height, and the boxes; `Box.shape` is the outline.
+        class_names: The classes; objects of others are left out.
+    """
+    pictures = (
+        Picture(asset.stem, asset.suffix.removeprefix("."), width, height, predictions=tuple(boxes))
+        for asset, (width, height), boxes in predictions
+    )
+    stream = io.StringIO()
+    write_segmentation(stream, pictures, class_names=class_names)
+    write_atomically(path, stream.getvalue().encode())

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodeworks_formats.errors import FormatError
+from lodeworks_formats.picture_header import probe_picture
 from lodeworks_formats.protocol import parse_index
 
-from lodeworks_executor.errors import BadDatasetError
+from lodeworks_executor.errors import BadDatasetError, ErrorCode
 
 if TYPE_CHECKING:
     from lodeworks_formats.boxes import Box
@@ -37,6 +38,24 @@ class Sample:
         if self.annotation_path is None:
             return ()
         return self._reader(self.asset_path, self.annotation_path)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the picture, read from its header at each access; pictures in /in are upright.
+
+        Raises:
+            BadDatasetError: there is no such file, or it is no picture (code PICTURE_FORMAT).
+        """
+        return picture_size_px(self.asset_path)
+
+
+def picture_size_px(path: Path) -> tuple[int, int]:
+    """Returns width and height of a picture; raises BadDatasetError (code PICTURE_FORMAT) where there is none."""
+    try:
+        return probe_picture(path.read_bytes()).upright_size
+    except (OSError, FormatError) as error:
+        message = f"cannot read the picture {path}: {error}"
+        raise BadDatasetError(message, code=ErrorCode.PICTURE_FORMAT) from error
 
 
 def read_index(path: Path | None, *, reader: AnnotationReader) -> Iterator[Sample]:

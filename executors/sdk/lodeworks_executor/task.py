@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from lodeworks_executor.checkpoint import Checkpoint
 from lodeworks_executor.environment import Environment, env_file_path, read_environment, read_settings
 from lodeworks_executor.errors import BadSettingError, ErrorCode, ExecutorError
 from lodeworks_executor.monitor import MetricLog, Monitor
-from lodeworks_executor.samples import Sample, read_index
+from lodeworks_executor.samples import Sample, picture_size_px, read_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from lodeworks_executor.settings import Settings
 
 _LODE = "lode"
+
+
+class ObjectType(IntEnum):
+    """What is looked for, in the numbers of the protocol."""
+
+    DETECTION = 2
+    SEMANTIC = 3
+    INSTANCE = 4
 
 
 class Task:
@@ -93,6 +102,15 @@ class Task:
         return names
 
     @property
+    def object_type(self) -> ObjectType:
+        """What the project's objects are: boxes, semantic masks or instance masks."""
+        try:
+            return ObjectType(self.settings.integer("object_type", default=ObjectType.DETECTION))
+        except ValueError as error:
+            message = f"must be one of {', '.join(str(int(one)) for one in ObjectType)}"
+            raise BadSettingError("object_type", message) from error
+
+    @property
     def gpu_ids(self) -> list[int]:
         """The GPUs given to this run, numbered as this run sees them; empty means CPU."""
         return self.settings.integers("gpu_id", default=[], minimum=0)
@@ -160,19 +178,26 @@ class Task:
         return self._training.folder(name)
 
     def stage(
-        self, name: str, files: Sequence[str | Path], *, map_score: float, best: str | None = None, **measures: float
+        self,
+        name: str,
+        files: Sequence[str | Path],
+        *,
+        map_score: float | None = None,
+        best: str | None = None,
+        **measures: float,
     ) -> None:
         """Adds a stage whose files lie in its folder; the result file is whole and readable from then on.
 
         Args:
             name: letters, digits and underscores.
             files: the files by base name or by path.
-            map_score: mAP of the stage, 0 to 1.
-            best: the best stage as of now; else it is the one with the highest mAP.
+            map_score: mAP of the stage, 0 to 1; a segmentation gives mIoU or maskAP among the measures instead.
+            best: the best stage as of now; else it is the one with the highest mAP, mIoU or maskAP.
             measures: mAR, tp, fp, fn and measures of the executor's own.
         """
         names = [Path(file).name for file in files]
-        self._training.add_stage(name, names, measures={"mAP": map_score, **measures}, best=best)
+        first = {} if map_score is None else {"mAP": map_score}
+        self._training.add_stage(name, names, measures={**first, **measures}, best=best)
 
     def drop_stage(self, name: str) -> None:
         """Takes a stage off the result; remove its folder afterwards, not before."""
@@ -202,8 +227,13 @@ class Task:
         results.write_mining(self.environment.outputs.mining_result, scores)
 
     def write_inference(self, predictions: Mapping[Path, Iterable[Box]]) -> None:
-        """Writes the inference result: the boxes found in each picture."""
-        results.write_inference(self.environment.outputs.infer_result, predictions)
+        """Writes the inference result: the boxes found in each picture; for a segmentation, with their outlines."""
+        target = self.environment.outputs.infer_result
+        if self.object_type is ObjectType.DETECTION:
+            results.write_inference(target, predictions)
+            return
+        found = ((path, picture_size_px(path), boxes) for path, boxes in predictions.items())
+        results.write_masks(target, found, class_names=self.class_names)
 
     def fail(self, code: ErrorCode | None, message: str) -> None:
         """Tells why the run failed. The program should then end with a code other than 0."""

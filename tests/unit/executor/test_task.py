@@ -1,8 +1,10 @@
 import json
 
+import cv2
+import numpy as np
 import pytest
 import yaml
-from lodeworks_executor import BadDatasetError, BadSettingError, ErrorCode, ExecutorError, Task
+from lodeworks_executor import BadDatasetError, BadSettingError, ErrorCode, ExecutorError, ObjectType, Task
 from lodeworks_formats.boxes import Box
 from lodeworks_formats.protocol import Environment, render_config, render_environment
 from lodeworks_formats.ymir_results import (
@@ -233,3 +235,44 @@ def test_models_depend_on_the_operation(run):
     task = run(frozenset({"infer"}), model_params_path=["/in/models/s/m.onnx"])
     assert [path.name for path in task.models()] == ["m.onnx"]
     assert run().models() == []
+
+
+def test_a_segmentation_writes_masks_with_the_sizes_of_its_pictures(run, tmp_path):
+    task = run(operations=frozenset({"infer"}), object_type=4)
+    assert task.object_type is ObjectType.INSTANCE
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+    outline = '{"size":[48,64],"counts":[48,10,3014]}'
+    box = Box("Dog", 1.0, 0.0, 1.0, 10.0, score=0.5, shape=outline)
+    task.write_inference({picture: [box]})
+    told = json.loads((tmp_path / "out/infer-result.json").read_text())
+    assert [(one["file_name"], one["width"], one["height"]) for one in told["images"]] == [("a.png", 64, 48)]
+    assert parse_inference_result(json.dumps(told)) == {"a.png": (box,)}
+
+
+def test_an_unknown_object_type_is_refused(run):
+    with pytest.raises(BadSettingError, match="must be one of 2, 3, 4"):
+        _ = run(object_type=5).object_type
+    assert run().object_type is ObjectType.DETECTION
+
+
+def test_the_best_stage_of_a_segmentation_is_chosen_by_its_own_measure(run, tmp_path):
+    task = run(object_type=3)
+    for name, score in (("one", 0.75), ("two", 0.5)):
+        (task.stage_folder(name) / "model.onnx").write_bytes(b"m")
+        task.stage(name, ["model.onnx"], mIoU=score)
+    task.finish_training()
+    result = parse_training_result((tmp_path / "out/models/result.yaml").read_text())
+    assert (result.best_stage_name, dict(result.stages[0].scores)) == ("one", {"mIoU": 0.75})
+    with pytest.raises(ExecutorError, match="give one of mAP, mIoU, maskAP"):
+        task.stage("two", ["model.onnx"], loss=0.1)
+
+
+def test_the_size_of_what_is_no_picture_is_not_told(run, tmp_path):
+    task = run(operations=frozenset({"infer"}))
+    (tmp_path / "a.png").write_text("no picture")
+    (tmp_path / "in/candidate-index.tsv").write_text(f"{tmp_path / 'a.png'}\n{tmp_path / 'b.png'}\n")
+    for sample in task.candidates():
+        with pytest.raises(BadDatasetError) as caught:
+            _ = sample.size_px
+        assert caught.value.code == ErrorCode.PICTURE_FORMAT

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 import yaml
+from lodeworks_executor import Task
 from lodeworks_formats.boxes import Box
 from lodeworks_worker.cache import Cache
 from lodeworks_worker.errors import InputError
@@ -197,6 +198,33 @@ async def test_the_longest_side_is_scaled_with_its_boxes(cache, transfer, tmp_pa
     config = yaml.safe_load((made / "config.yaml").read_text())
     assert config["epochs"] == 2
     assert "longest_side" not in config
+
+
+FORMATS = ("ark", "det-ark", "voc", "det-voc", "coco", "seg-coco", "none", "DET-Ark", "Seg-COCO")
+
+
+@pytest.mark.parametrize("wanted", FORMATS)
+async def test_every_format_scales_its_boxes_and_is_read_by_the_executors_library(cache, transfer, tmp_path, wanted):
+    """The scaled pictures, their index and their annotations say the same to an executor, whatever the format."""
+    boxes = (Box("wbc", 10.0, 8.0, 20.0, 16.0, shape="[[10.0,8.0,30.0,8.0,30.0,24.0]]"), BOXES[2])
+    views = [
+        made_view(transfer, role, [made_picture(transfer, seed, boxes=boxes)], folder=tmp_path, class_names=CLASSES)
+        for seed, role in enumerate(("train", "val"))
+    ]
+    grant = _grant(*views, export_format=f"{wanted}:raw", settings_yaml="longest_side: 32")
+    made = await _stage(cache, transfer, grant, tmp_path, mapped=True, read_only_in=False)
+    task = Task.load(made / "env.yaml")
+    (sample,) = task.train()
+    assert sample.size_px == (32, 24)
+    if wanted == "none":
+        assert sample.annotation_path is None
+        assert sample.boxes == ()
+        return
+    (box,) = sample.boxes
+    assert (box.class_name.casefold(), box.x, box.y, box.w, box.h) == ("wbc", 5.0, 4.0, 10.0, 8.0)
+    if "coco" in wanted.lower():
+        assert json.loads(box.shape) == [[5.0, 4.0, 15.0, 4.0, 15.0, 12.0]]
+    assert len(list(task.val())) == 1
 
 
 async def test_only_a_training_scales_so_another_runs_setting_of_that_name_is_its_own(cache, transfer, tmp_path):
