@@ -244,6 +244,8 @@ async def test_an_executor_is_not_trusted(world):
     assert "a score" in await refused([picture(1, predictions=(box("RBC", score=1.5),))])
     assert "no score" in await refused([picture(1, predictions=(box("RBC"),))])
     assert "twice" in await refused([*came, *came])
+    assert "an outline that is none" in await refused([picture(1, box("RBC", shape="[[1,2]]"))])
+    assert "an outline that is none" in await refused([picture(1, predictions=(box("RBC", score=0.5, shape="{"),))])
     assert "width" in await refused([picture(1, width=0)])
 
 
@@ -315,6 +317,15 @@ async def test_predictions_become_a_set_beside_the_version(world):
     assert shown[picture(2).digest].predictions is None
     figures = await world.datasets.stats(world.administrator, "cells", "labelled")
     assert figures.boxes == 1
+
+
+async def test_outlines_are_kept_and_come_back_in_the_view(world):
+    await world.project()
+    polygon, mask = "[[10.0,20.0,40.0,20.0,40.0,60.0]]", '{"size":[60,40],"counts":[620,30,1750]}'
+    came = [picture(1, box("RBC", shape=polygon), box("RBC", shape=mask)), picture(2, box("RBC"))]
+    await world.imported("cells", "a", came)
+    shapes = {one.digest: [found.shape for found in one.boxes] for one in await world.pictures("cells", "a")}
+    assert shapes == {came[0].digest: [polygon, mask], came[1].digest: [None]}
 
 
 async def test_a_later_version_gets_the_next_number_and_the_name_means_the_newest_ready(world):

@@ -1,6 +1,7 @@
 """Exchange forms as they come in: nothing in them is believed before it was looked at here."""
 # ruff: noqa: S608 (SQL is put together from constants, numbers and quoted paths of our own)
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 from lodeworks_formats.errors import FormatError
+from lodeworks_formats.outlines import check_outline
 from lodeworks_formats.pictures import EXTENSIONS
 from lodeworks_formats.segments import pictures_metadata
 
@@ -62,6 +64,7 @@ def _inspect(session: duckdb.DuckDBPyConnection, job: InspectJob) -> Inspection:
     _check_pictures(session)
     for column in ("boxes", "predictions"):
         _check_boxes(session, column)
+        _check_outlines(Path(job.exchange), column)
     pictures, annotated, predicted = session.sql("SELECT count(*), count(boxes), count(predictions) FROM x").fetchall()[
         0
     ]
@@ -99,6 +102,19 @@ def _check_boxes(session: duckdb.DuckDBPyConnection, column: str) -> None:
     ).fetchall()
     for row, what in wrong:
         raise BadOutputError(f"a box in {column} has {what}", file="exchange", line=row + 1)
+
+
+def _check_outlines(exchange: Path, column: str) -> None:
+    """Refuses outlines that a later export could not write; reading the column costs nothing where there are none."""
+    with pq.ParquetFile(exchange) as file:
+        for batch in file.iter_batches(columns=[f"{column}.list.element.shape"], use_threads=False):
+            texts = batch.column(0).flatten().flatten()[0]
+            for text in texts.drop_null().to_pylist() if texts.null_count < len(texts) else ():
+                try:
+                    check_outline(json.loads(text))
+                except (ValueError, RecursionError, FormatError) as error:
+                    message = f"a box in {column} has an outline that is none ({error})"
+                    raise BadOutputError(message, file="exchange") from error
 
 
 def _class_counts(exchange: Path, column: str) -> dict[str, int]:
