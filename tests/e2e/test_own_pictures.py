@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURES_COMPARED = 20
 
 pytestmark = [
-    pytest.mark.long,
+    pytest.mark.soak,  # minutes of training
     pytest.mark.skipif(not DATA, reason="LODE_TEST_DATA names no folder with the BCCD zips"),
     pytest.mark.timeout(900),
 ]
