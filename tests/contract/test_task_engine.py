@@ -10,7 +10,7 @@ from lodeworks_controller.domain.ids import ulids
 from lodeworks_controller.domain.task.attempt import Outcome
 from lodeworks_controller.domain.task.run import Output, Resources
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
-from lodeworks_controller.domain.task.task import ObjectRef
+from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.domain.worker import Capabilities, DirectiveKind
 from lodeworks_controller.errors import (
     ConflictError,
@@ -145,6 +145,58 @@ async def test_a_worker_that_returns_before_another_took_over_keeps_its_run(engi
     assert engine.session.adopt == (task.id,)
     back = await engine.get(task)
     assert (back.state, back.lease.epoch) == (TaskState.RUNNING, 1)
+
+
+async def test_a_run_that_returns_has_the_very_gpus_that_it_was_granted(engine: Engine) -> None:
+    worker = await engine.add_worker("box", gpus=3)
+    first, second = [await engine.submit(resources=Resources(gpus=1)) for _ in range(2)]
+    await engine.plan()
+    grants = (await engine.poll(worker, most=2)).grants
+    for grant in grants:
+        await engine.report(worker, grant)
+    await engine.complete(worker, grants[0])
+    await _give_up(engine, second)
+    async with engine.store.snapshot() as tx:
+        assert not await tx.workers.gpus_of(second.id)
+    assert await engine.report(worker, grants[1]) is Verdict.OK
+    async with engine.store.snapshot() as tx:
+        assert await tx.workers.gpus_of(second.id) == ["GPU-1"]
+        assert not await tx.workers.gpus_of(first.id)
+
+
+async def test_a_run_whose_gpu_is_anothers_by_now_does_not_return(engine: Engine) -> None:
+    worker = await engine.add_worker("box", gpus=2)
+    lost = await engine.submit(resources=Resources(gpus=1))
+    grant = await engine.lease(worker)
+    await engine.report(worker, grant)
+    await _give_up(engine, lost)
+    async with engine.store.transaction() as tx:
+        assert await tx.workers.hold_gpus(worker[0], ["GPU-0"], task_id="another")
+    assert await engine.report(worker, grant) is Verdict.LOST
+    assert (await engine.get(lost)).state is TaskState.QUEUED
+
+
+async def _give_up(engine: Engine, task: Task) -> None:
+    for _ in range(2):
+        engine.pass_s(engine.terms.ttl_s + task.lost_after_s)
+        await engine.reaping.reap()
+    assert (await engine.get(task)).state is TaskState.QUEUED
+
+
+async def test_what_a_run_leaves_that_did_not_succeed_is_not_told_as_ready(engine: Engine) -> None:
+    async def abandon(*_args: object) -> Product:
+        return ObjectRef("model_version", "m" * 26, "cells@1")
+
+    engine.kind.abandon = abandon  # type: ignore[method-assign]
+    worker = await engine.add_worker("box")
+    task = await engine.submit()
+    grant = await engine.lease(worker)
+    await engine.complete(worker, grant, outcome=Outcome.FAILED, reason=FailureReason.USER)
+    await engine.finish()
+    assert (await engine.get(task)).results[0].name == "cells@1"
+    async with engine.store.snapshot() as tx:
+        told = [event.topic for event in await tx.outbox.pending(limit=10)]
+    assert told == ["task.failed"]
 
 
 async def test_a_restarted_worker_keeps_its_runs_and_loses_those_it_no_longer_has(engine: Engine) -> None:

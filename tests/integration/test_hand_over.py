@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ async def other(world: Bench, tmp_path: Path) -> AsyncIterator[Bench]:
     await made.close()
 
 
-async def start(machine: Bench, name: str) -> None:
+async def start(machine: Bench, name: str, *, more: str = "") -> None:
     home = machine.home
     await enrolment.enrol(
         machine.state / "identity",
@@ -57,7 +59,7 @@ async def start(machine: Bench, name: str) -> None:
         ca_fingerprint=fingerprint(home.ca_pem),
         hostname=name,
     )
-    machine.configure(COUNTS, more="checkpoint_s = 1")
+    machine.configure(COUNTS, more=f"checkpoint_s = 1\n{more}")
     machine.start()
 
 
@@ -84,6 +86,39 @@ async def test_a_run_whose_machine_vanished_goes_on_elsewhere_from_its_checkpoin
     assert done.infrastructure_retries_left == 1
     assert b"resume True" in await world.read_log(task_id)
     assert not done.HasField("checkpoint_time")
+
+
+async def test_a_worker_that_was_frozen_goes_on_with_its_run_on_the_gpu_that_it_had(world: Bench) -> None:
+    await start(world, "first", more='[[fake_gpus]]\nuuid = "GPU-a"\n[[fake_gpus]]\nuuid = "GPU-b"\n')
+    task_id = await world.submit(settings="last: 60\npause_s: 0.15\n", lost_after_s=1.0, gpus=1)
+    await world.running(task_id)
+    held = await gpus_of(world, task_id)
+    assert len(held) == 1
+    await drain(world)  # so that the task can come back only as the run that there is
+    assert world.process is not None
+    world.process.send_signal(signal.SIGSTOP)
+    try:
+        await world.until(task_id, task_pb2.TASK_STATE_QUEUED)
+        assert not await gpus_of(world, task_id)
+    finally:
+        world.process.send_signal(signal.SIGCONT)
+    await world.running(task_id)
+    assert await gpus_of(world, task_id) == held
+    done = await world.ended(task_id)
+    assert done.state == task_pb2.TASK_STATE_SUCCEEDED, done.error
+    assert done.attempt == 1, world.log.read_text()[-3000:]
+    assert not await gpus_of(world, task_id)
+
+
+async def drain(world: Bench) -> None:
+    async with world.home.controller.ground.store.transaction() as tx:
+        (worker,) = await tx.workers.list()
+        await tx.workers.put(replace(worker, draining=True))
+
+
+async def gpus_of(world: Bench, task_id: str) -> Sequence[str]:
+    async with world.home.controller.ground.store.snapshot() as tx:
+        return await tx.workers.gpus_of(task_id)
 
 
 async def test_a_failed_attempt_is_tried_again_from_where_it_died(world: Bench) -> None:

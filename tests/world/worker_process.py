@@ -17,7 +17,7 @@ from lodeworks.api.task.v1 import task_pb2, task_pb2_grpc
 from lodeworks.api.worker.v1 import worker_pb2, worker_pb2_grpc
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.options import TaskOptions
-from lodeworks_controller.domain.task.run import Output, OutputSlot, RunSpec
+from lodeworks_controller.domain.task.run import Output, OutputSlot, Resources, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.service.kinds.base import Commit, Product
@@ -123,13 +123,16 @@ class Bench:
             ]:
                 victim.kill()
 
-    async def submit(self, *, options: TaskOptions | None = None, lost_after_s: float = 60.0, **spec: object) -> str:
+    async def submit(
+        self, *, options: TaskOptions | None = None, lost_after_s: float = 60.0, gpus: int = 0, **spec: object
+    ) -> str:
         task = await self.home.submit(
             kind="script",
             requires=frozenset({self.kind.executor}),
             spec=spec,
             options=options or TaskOptions(),
             lost_after_s=lost_after_s,
+            resources=Resources(gpus=gpus),
         )
         return task.id
 

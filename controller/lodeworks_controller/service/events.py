@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from lodeworks_controller.domain.device import Device, reported_algorithms
+from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.service.store import Transaction
 
@@ -20,7 +21,7 @@ _RESTING: Final = frozenset({"COMMITTED", "FAILED", "IDLE", "ROLLED_BACK"})
 
 
 async def task_ended(tx: Transaction, task: Task) -> None:
-    """Tells how a task ended, and of what it made."""
+    """Tells how a task ended, and of what it made if it succeeded."""
     told: dict[str, Any] = {
         "task_id": task.id,
         "kind": task.kind,
@@ -31,6 +32,8 @@ async def task_ended(tx: Transaction, task: Task) -> None:
     if task.failure is not None:
         told |= {"reason": task.failure.reason.value, "message": task.failure.message}
     await tx.outbox.add(f"task.{task.state.value}", told, subject=task.id, project_id=task.project_id)
+    if task.state is not TaskState.SUCCEEDED:
+        return  # what a run that failed or was cancelled left is PARTIAL, and nobody waits for it
     for made in task.results:
         await object_ready(tx, made, project_id=task.project_id, task_id=task.id)
 

@@ -172,13 +172,13 @@ class GrantService:
                     continue
                 gpus = [gpu for gpu in gpus if gpu.uuid not in picked]
             choice.draw.took(lane)
-            leased.append((await self._leased(tx, worker, task), picked))
+            leased.append((await self._leased(tx, worker, task, gpu_uuids=picked), picked))
             if len(leased) == room:
                 break
         plans = await tx.tasks.plans([task.id for task, _ in leased]) if leased else {}
         return [Grant(task, await with_checkpoint(tx, task, plans[task.id]), picked) for task, picked in leased]
 
-    async def _leased(self, tx: Transaction, worker: Worker, task: Task) -> Task:
+    async def _leased(self, tx: Transaction, worker: Worker, task: Task, *, gpu_uuids: tuple[str, ...]) -> Task:
         leased = await swap(tx, task, granted(task, worker_id=worker.id, at=tx.now(), terms=self._terms))
         await tx.tasks.add_attempt(
             Attempt(
@@ -187,6 +187,7 @@ class GrantService:
                 number=leased.attempt_no,
                 worker_id=worker.id,
                 started_at=tx.now(),
+                gpu_uuids=gpu_uuids,
             )
         )
         tx.on_commit(lambda: self._wakes.task_changed(task.id))

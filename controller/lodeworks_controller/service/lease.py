@@ -216,15 +216,20 @@ class LeaseService:
         attempt = await tx.tasks.attempt(task_id, lease_epoch)
         if attempt is None or attempt.worker_id != worker_id or attempt.outcome is not Outcome.LOST:
             return None
-        wanted = task.resources.gpus
-        if wanted:
-            # Which of several GPUs the run has is not known any more: only all of them are surely its own.
-            mine = [gpu.uuid for gpu in await tx.workers.gpus(worker_id)]
-            if len(mine) != wanted or not await tx.workers.hold_gpus(worker_id, mine, task_id=task_id):
-                return None
+        if task.resources.gpus and not await self._hold_again(tx, task, attempt):
+            return None
         await tx.tasks.put_attempt(replace(attempt, ended_at=None, outcome=None, reason=None, message=""))
         await tx.audit.add("task.revived", task_id, actor=f"worker:{worker_id}", project_id=task.project_id)
         return await swap(tx, task, revived(task, worker_id=worker_id, at=tx.now(), terms=self._terms))
+
+    async def _hold_again(self, tx: Transaction, task: Task, attempt: Attempt) -> bool:
+        """Gives an attempt the very GPUs that it was granted; says whether they are free and still there."""
+        mine = list(attempt.gpu_uuids)
+        if not mine:
+            # Granted before attempts noted their GPUs: only all of the worker are surely its own.
+            mine = [gpu.uuid for gpu in await tx.workers.gpus(attempt.worker_id)]
+        wanted = task.resources.gpus
+        return len(mine) == wanted and await tx.workers.hold_gpus(attempt.worker_id, mine, task_id=task.id)
 
     async def check(self, worker_id: str, task_id: str, lease_epoch: int) -> Task:
         """Returns the task if the worker holds that epoch of it, or refuses; for logs, metrics and blobs."""

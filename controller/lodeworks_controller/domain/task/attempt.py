@@ -37,6 +37,8 @@ class Attempt:
     environment_digest: str = ""
     request_id: str = ""
     """Of the Complete that ended it: the same again gets the same answer."""
+    gpu_uuids: tuple[str, ...] = ()
+    """The GPUs that it was given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,7 @@ attempts = Table(
     Column("cpu_s", Float, nullable=False),
     Column("environment_digest", String(128), nullable=False),
     Column("request_id", String(80), nullable=False),
+    Column("gpu_uuids", JsonText, nullable=False, server_default="[]"),
     PrimaryKeyConstraint("task_id", "lease_epoch"),
 )
 
@@ -306,6 +307,7 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "outcome": None if attempt.outcome is None else attempt.outcome.value,
         "reason": None if attempt.reason is None else attempt.reason.value,
         "log_tail": list(attempt.log_tail),
+        "gpu_uuids": list(attempt.gpu_uuids),
     }
 
 
@@ -315,6 +317,7 @@ def to_attempt(row: RowMapping) -> Attempt:
     values["outcome"] = None if row["outcome"] is None else Outcome(row["outcome"])
     values["reason"] = None if row["reason"] is None else FailureReason(row["reason"])
     values["log_tail"] = tuple(row["log_tail"])
+    values["gpu_uuids"] = tuple(row["gpu_uuids"])
     return Attempt(**values)
 
 
