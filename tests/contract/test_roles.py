@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from lodeworks_controller.background.roles import LeasedRoles, while_held
 from lodeworks_controller.domain.ids import ulids
+from lodeworks_controller.service.collection import Collection, CollectionTerms
 from lodeworks_controller.service.role import RoleLostError
+from lodeworks_controller.storage.blobs.disk import DiskBlobStore
 from lodeworks_controller.storage.database.unit import SqlStore
 
 
@@ -105,6 +107,30 @@ async def test_what_was_begun_in_a_role_is_refused_once_another_has_it(world: Wo
             await tx.audit.add("late", "x")
     async with fenced.snapshot() as tx:
         assert [entry.action for entry in await tx.audit.list()] == ["mine"]
+
+
+async def test_a_collector_that_lost_its_role_removes_nothing(world: World, tmp_path: Path) -> None:
+    ada, ben = await world.roles("ada", names=("collector",)), await world.roles("ben", names=("collector",))
+    kept = DiskBlobStore(tmp_path / "blobs", ids=ulids(world.clock))
+    kept.open()
+    blob = await kept.put_bytes(b"a picture")
+    at_once = CollectionTerms(grace=timedelta(0))
+    before = Collection(await world.store(), kept, terms=at_once)
+    await before.learn()
+    await before.mark()
+    world.pass_s(1)
+    await ada.keep()
+    collection = Collection(ada.store("collector"), kept, terms=at_once)
+    claim = await collection.claim()
+    assert [one.digest for one in claim.blobs] == [blob.digest]
+    world.pass_s(5)
+    await ben.keep()
+    with pytest.raises(RoleLostError):
+        await collection.remove(claim)
+    assert not await kept.find_missing([blob.digest])
+    world.pass_s(at_once.sweep.total_seconds())
+    await ben.keep()
+    assert (await Collection(ben.store("collector"), kept, terms=at_once).sweep()).blobs == 1
 
 
 async def test_a_holder_that_cannot_renew_stops_by_its_own_clock(world: World) -> None:

@@ -148,9 +148,9 @@ class RemovesFirst(Collection):
             some, _, _ = await tx.collection.leaving(marked_before=tx.now() - GRACE, limit=10)
         if some:
             await self._blobs.delete([blob.digest for blob in some])
-            await self.claim()
+            claim = await self.claim()
             async with self._store.transaction() as tx:
-                await tx.collection.swept([blob.digest for blob in some])
+                await tx.collection.swept([blob.digest for blob in some], claimed_until=claim.until)
 
 
 class Graceless(Collection):

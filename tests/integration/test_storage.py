@@ -153,7 +153,7 @@ async def test_what_is_being_removed_can_be_stored_when_it_is_gone(world: World)
     await world.blobs.put_bytes(DATA)
     await world.passes(1)
     claimed = await world.collection.claim()
-    assert [blob.digest for blob in claimed] == [DIGEST]
+    assert [blob.digest for blob in claimed.blobs] == [DIGEST]
 
     with pytest.raises(UnavailableError) as refusal:
         async with world.store.transaction() as tx:
@@ -169,11 +169,26 @@ async def test_what_is_being_removed_can_be_stored_when_it_is_gone(world: World)
 async def test_a_dead_collector_s_claims_are_taken_over(world: World) -> None:
     await world.blobs.put_bytes(DATA)
     await world.passes(1)
-    assert await world.collection.claim()
+    assert (await world.collection.claim()).blobs
 
     assert (await world.collection.sweep()).blobs == 0  # the claim still holds
     await world.advance(TERMS.sweep + timedelta(seconds=1))
     assert (await world.collection.sweep()).blobs == 1
+
+
+async def test_a_collector_that_was_frozen_leaves_what_came_back_meanwhile(world: World) -> None:
+    await world.blobs.put_bytes(DATA)
+    await world.passes(1)
+    frozen = await world.collection.claim()
+    await world.advance(TERMS.sweep + timedelta(seconds=1))
+    assert (await world.collection.sweep()).blobs == 1  # another's, which takes over
+    await world.content.put(world.scope("p"), [(DIGEST, DATA)])
+
+    assert (await world.collection.remove(frozen)).blobs == 0
+    assert await world.is_stored()
+    async with world.store.snapshot() as tx:
+        assert await tx.collection.referenced(after="", limit=10) == [DIGEST]
+        assert not await tx.collection.unknown([DIGEST])
 
 
 async def test_an_old_unfinished_write_goes(world: World, tmp_path: Path) -> None:

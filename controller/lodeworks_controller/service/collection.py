@@ -11,6 +11,10 @@ unless something is made of the upload. References of tasks end a while after th
 Whoever stores or refers to a blob takes its mark first (see `sparing`); while it is claimed they wait. Since a mark
 comes a whole grace before the claim, and the claim is committed before the first byte goes, nothing that is used, or
 was just sent again, is taken: in whatever order the steps of several controllers meet.
+
+A collector may be frozen for long after its claim, and find that another has taken the blobs over, removed them, and
+that they were sent anew. So right before it removes some of them, it confirms its claim of these in the database, in
+its role: who has lost the role or the claim removes nothing.
 """
 
 import asyncio
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BATCH: Final = 500
+_REMOVED_AT_ONCE: Final = 100
 _SLICES: Final = 256
 _SHOWN: Final = 50
 _ROUNDS: Final = 1_000
@@ -62,6 +67,14 @@ class Collected:
     blobs: int
     size_bytes: int
     some: Sequence[Blob] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Blobs that one collector may remove; the moment until which they are claimed tells its claim from others'."""
+
+    blobs: Sequence[Blob]
+    until: datetime
 
 
 class CollectionRows(Protocol):
@@ -99,8 +112,12 @@ class CollectionRows(Protocol):
         """Takes blobs whose grace is over, and those that a dead collector had claimed, for removal until a moment."""
         ...
 
-    async def swept(self, digests: Sequence[str]) -> None:
-        """Forgets blobs that the store no longer has: from now on they may be stored anew."""
+    async def confirm(self, digests: Sequence[str], *, claimed_until: datetime, until: datetime) -> Sequence[str]:
+        """Renews a claim until a moment; returns those of its blobs that are still claimed by it."""
+        ...
+
+    async def swept(self, digests: Sequence[str], *, claimed_until: datetime) -> None:
+        """Forgets blobs of a claim that the store no longer has: from now on they may be stored anew."""
         ...
 
     async def leaving(self, *, marked_before: datetime, limit: int) -> tuple[Sequence[Blob], int, int]:
@@ -124,7 +141,7 @@ class Collection:
     """Collects.
 
     Args:
-        store: The database.
+        store: The database, as its role may write to it.
         blobs: The store of content itself, not what spares marks.
         terms: How long things stay.
         paused: Says whether content must not be touched now, as while a backup runs.
@@ -201,26 +218,37 @@ class Collection:
         """Removes what was marked a grace ago and is still not used; returns what went."""
         number = size_bytes = 0
         while not self._paused():
-            claimed = await self.claim()
-            if not claimed:
+            claim = await self.claim()
+            if not claim.blobs:
                 break
-            await self.remove(claimed)
-            number += len(claimed)
-            size_bytes += sum(blob.size_bytes for blob in claimed)
+            removed = await self.remove(claim)
+            number += removed.blobs
+            size_bytes += removed.size_bytes
         if number:
             _log.info("collected %d blobs, %d bytes", number, size_bytes)
         return Collected(number, size_bytes)
 
-    async def claim(self) -> Sequence[Blob]:
+    async def claim(self) -> Claim:
         """Claims some blobs for removal: from here on nobody can come to use them."""
         async with self._store.transaction() as tx:
-            return await tx.collection.claim(
-                marked_before=tx.now() - self._terms.grace, until=tx.now() + self._terms.sweep, limit=_BATCH
-            )
+            until = tx.now() + self._terms.sweep
+            blobs = await tx.collection.claim(marked_before=tx.now() - self._terms.grace, until=until, limit=_BATCH)
+            return Claim(blobs, until)
 
-    async def remove(self, claimed: Sequence[Blob]) -> None:
-        """Removes claimed blobs from the store, then forgets them."""
-        digests = [blob.digest for blob in claimed]
-        await self._blobs.delete(digests)
-        async with self._store.transaction() as tx:
-            await tx.collection.swept(digests)
+    async def remove(self, claim: Claim) -> Collected:
+        """Removes claimed blobs from the store, then forgets them; returns what went.
+
+        What another collector has taken over meanwhile is left to it. Raises RoleLostError once the role is another's.
+        """
+        sizes = {blob.digest: blob.size_bytes for blob in claim.blobs}
+        gone = list[str]()
+        for start in range(0, len(claim.blobs), _REMOVED_AT_ONCE):
+            some = [blob.digest for blob in claim.blobs[start : start + _REMOVED_AT_ONCE]]
+            async with self._store.transaction() as tx:
+                until = tx.now() + self._terms.sweep
+                mine = await tx.collection.confirm(some, claimed_until=claim.until, until=until)
+            await self._blobs.delete(mine)
+            async with self._store.transaction() as tx:
+                await tx.collection.swept(mine, claimed_until=until)
+            gone += mine
+        return Collected(len(gone), sum(sizes[digest] for digest in gone))

@@ -101,13 +101,14 @@ class SparingBlobs:
     async def _spare(self, digests: Sequence[str]) -> None:
         async with self._store.snapshot() as tx:
             marked = await tx.blobs.marked(digests)
+        if not marked:
+            return
         for _ in range(_TRIES):
-            if not marked:
-                return
             async with self._store.transaction() as tx:
                 marked = await tx.blobs.spare(marked)
-            if marked:
-                await asyncio.sleep(_AGAIN_S)
+            if not marked:
+                return
+            await asyncio.sleep(_AGAIN_S)
         raise UnavailableError("BLOB_LEAVING", "content is just being removed; send it again", digest=min(marked))
 
 

@@ -28,8 +28,10 @@ class StoragePart:
     def __init__(self, ground: Ground, *, roles: Roles) -> None:
         self._role = roles.role("collector")
         lock = ground.config.state / BACKUP_LOCK
-        self.collection = Collection(ground.store, ground.kept, paused=lambda: is_locked(lock))
-        self.storage = StorageService(ground.store, self.collection)
+        self.collection = Collection(roles.store("collector"), ground.kept, paused=lambda: is_locked(lock))
+        # Whoever asks for a pass may have reached a controller without the role: claims keep the two apart.
+        asked = Collection(ground.store, ground.kept, paused=lambda: is_locked(lock))
+        self.storage = StorageService(ground.store, asked)
 
     def for_people(self, gate: Gate) -> Sequence[Register]:
         """Returns what people may call."""

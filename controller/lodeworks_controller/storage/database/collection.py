@@ -103,9 +103,18 @@ class SqlCollectionRows:
             await self._connection.execute(update(blobs).where(chosen).values(sweep_until=until))
         return claimed
 
-    async def swept(self, digests: Sequence[str]) -> None:
-        """Forgets blobs that the store no longer has: from now on they may be stored anew."""
-        await self._connection.execute(delete(blobs).where(blobs.c.digest.in_(digests)))
+    async def confirm(self, digests: Sequence[str], *, claimed_until: datetime, until: datetime) -> Sequence[str]:
+        """Renews a claim until a moment; returns those of its blobs that are still claimed by it."""
+        mine = (blobs.c.digest.in_(digests), blobs.c.sweep_until == claimed_until)
+        query = select(blobs.c.digest).where(*mine).with_for_update()
+        found = list((await self._connection.execute(query)).scalars())
+        await self._connection.execute(update(blobs).where(*mine).values(sweep_until=until))
+        return found
+
+    async def swept(self, digests: Sequence[str], *, claimed_until: datetime) -> None:
+        """Forgets blobs of a claim that the store no longer has: from now on they may be stored anew."""
+        mine = (blobs.c.digest.in_(digests), blobs.c.sweep_until == claimed_until)
+        await self._connection.execute(delete(blobs).where(*mine))
 
     async def leaving(self, *, marked_before: datetime, limit: int) -> tuple[Sequence[Blob], int, int]:
         """Returns some of the blobs that a pass would remove now, the largest first; how many, and their bytes."""
