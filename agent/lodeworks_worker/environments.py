@@ -15,6 +15,7 @@ _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "builtin:export": ("worker", ("lodeworks_builtin", "pyarrow", "defusedxml")),
     "builtin:generate": ("worker", ("lodeworks_builtin", "pyarrow", "numpy", "cv2")),
     "builtin:signals": ("worker", ("lodeworks_builtin", "pyarrow", "numpy", "cv2")),
+    "builtin:thumbnails": ("worker", ("lodeworks_builtin", "pyarrow", "numpy", "cv2")),
     "builtin:analyze": ("worker", ("lodeworks_builtin", "pyarrow", "numpy")),
     "builtin:infer": ("worker", ("lodeworks_builtin", "pyarrow", "lodeworks_runtime", "onnxruntime", "cv2")),
     "builtin:mine": ("worker", ("lodeworks_builtin", "pyarrow", "lodeworks_runtime", "onnxruntime", "cv2")),

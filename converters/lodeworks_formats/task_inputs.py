@@ -38,11 +38,13 @@ ARCHIVE = "archive"
 SCORES = "scores"
 PREDICTIONS = "predictions"
 SIGNALS = "signals"
+THUMBNAILS = "thumbnails"
 MATCH_TABLE = "match_table"
 SUMMARY = "summary"
 REPORT_HTML = "report_html"
 CARD = "card"
 PACKAGE = "package"
+IMAGE = "image"
 
 
 def analyzed_role(place: int, part: str) -> str:
@@ -200,11 +202,34 @@ class MineOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions(Options):
+    """Which image is fetched and read, or proved against the executor protocol.
+
+    Attributes:
+        reference: As it was written, or pinned.
+        newest: Ask the registry although an image of that name is here.
+        run_timeout_s: The longest that one run of a check may take.
+        settings_yaml: Settings for all operations of a check that have them.
+        network, user: As in the executor's policy.
+        memory_bytes, shm_bytes: Likewise; 0 = the worker's default.
+    """
+
+    reference: str
+    newest: bool = False
+    run_timeout_s: int = 600
+    settings_yaml: str = ""
+    network: str = ""
+    user: str = ""
+    memory_bytes: int = 0
+    shm_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptOptions(Options):
     """What a model that was trained elsewhere expects and answers; what is left out comes from its file or its family.
 
     Attributes:
-        decoder: lodeworks, yolov5, yolov8, yolox, detr, or an added one.
+        decoder: lodeworks, yolov5, yolov8, yolox, detr, detections, or an added one.
         class_names: In the network's order.
         input_size: Height and width, such as 640x640.
         colour: rgb or bgr.

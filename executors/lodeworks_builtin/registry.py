@@ -8,6 +8,7 @@ BUILTINS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "export": ("worker", ("pyarrow",)),
     "generate": ("worker", ("pyarrow", "numpy", "cv2")),
     "signals": ("worker", ("pyarrow", "numpy", "cv2")),
+    "thumbnails": ("worker", ("pyarrow", "numpy", "cv2")),
     "analyze": ("worker", ("pyarrow", "numpy")),
     "mine": ("worker", ("pyarrow", "numpy", "cv2", "onnxruntime")),
     "infer": ("worker", ("pyarrow", "numpy", "cv2", "onnxruntime")),

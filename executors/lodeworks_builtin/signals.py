@@ -5,10 +5,6 @@ Input by role: view. Output: signals (MEASURED_SCHEMA), one row per picture; nul
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,6 +15,7 @@ from lodeworks_formats.errors import FormatError
 from lodeworks_formats.protocol import asset_path
 from lodeworks_formats.segments import MEASURED_SCHEMA, pictures_metadata, read_pictures
 
+from lodeworks_builtin.ahead import ahead, batches
 from lodeworks_builtin.pace import Pace
 from lodeworks_builtin.signal_measures import ALGORITHM_VERSION, Signals, measure
 
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     from lodeworks_executor import Task
     from lodeworks_formats.pictures import Picture
 
-_CHUNK = 32
-_AHEAD = 8
 _ROWS = 16_384
 
 
@@ -48,23 +43,7 @@ def run(task: Task) -> None:
 
 def measured(pictures: Iterable[Picture], *, assets: Path) -> Iterator[tuple[str, Signals | None]]:
     """Yields (digest, signals) in the order given; None for a picture that is missing or cannot be decoded."""
-
-    def work(some: list[Picture]) -> list[tuple[str, Signals | None]]:
-        return [(picture.digest, _look(picture, assets)) for picture in some]
-
-    source, workers = iter(pictures), os.cpu_count() or 1
-    waiting: deque[Future[list[tuple[str, Signals | None]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="measure") as pool:
-        try:
-            while some := list(islice(source, _CHUNK)):
-                waiting.append(pool.submit(work, some))
-                if len(waiting) > workers * _AHEAD:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return ahead(pictures, lambda picture: (picture.digest, _look(picture, assets)), name="measure")
 
 
 def _look(picture: Picture, assets: Path) -> Signals | None:
@@ -77,9 +56,9 @@ def _look(picture: Picture, assets: Path) -> Signals | None:
 
 def write_measured(path: Path, found: Iterable[tuple[str, Signals | None]]) -> int:
     """Writes signals in their order and returns how many."""
-    source, count = iter(found), 0
+    count = 0
     with pq.ParquetWriter(path, MEASURED_SCHEMA, compression="zstd") as writer:
-        while rows := list(islice(source, _ROWS)):
+        for rows in batches(found, _ROWS):
             signals = [one for _, one in rows]
             columns = [pa.array([bytes.fromhex(digest) for digest, _ in rows], pa.binary(32))]
             for field in list(MEASURED_SCHEMA)[1:-1]:

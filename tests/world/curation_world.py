@@ -15,6 +15,8 @@ from lodeworks_controller.service.curation import CurationService
 from lodeworks_controller.service.dataset_measuring import DatasetMeasuring
 from lodeworks_controller.service.dataset_release import DatasetRelease
 from lodeworks_controller.service.dataset_sharing import DatasetSharing
+from lodeworks_controller.service.kinds.thumbnails import ThumbnailsKind
+from lodeworks_controller.service.thumbnail import ThumbnailService
 from lodeworks_controller.service.version_making import VersionMaking
 from lodeworks_controller.storage.segments.curation_engine import CurationEngine
 from lodeworks_controller.storage.segments.workshop import Workshop
@@ -38,6 +40,10 @@ class CurationWorld(DatasetWorld):
         self.curation = CurationService(self.store, self.blobs, self.curated, making=making)
         self.sharing = DatasetSharing(self.store)
         self.release = DatasetRelease(self.store, self.blobs, self.curated, grace=timedelta(hours=1))
+        self.thumbnails = ThumbnailService(
+            self.store, self.blobs, self.task_service, segments=self.segments, curated=self.curated
+        )
+        self.kinds.add(ThumbnailsKind(self.store, blobs=self.blobs, segments=self.segments, thumbnails=self.thumbnails))
         self.measuring = DatasetMeasuring(
             self.store, self.blobs, self.task_service, curated=self.curated, curation=self.curation
         )

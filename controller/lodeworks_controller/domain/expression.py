@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lodeworks_controller.domain.outcome import HasPrediction
 from lodeworks_controller.errors import InvalidError
 
 MEASURES = ("width", "height", "size_bytes", "megapixels", "aspect", "boxes")
@@ -77,7 +78,7 @@ class AnyOf:
     parts: "tuple[Condition, ...]"
 
 
-Condition = HasClass | HasTag | Annotated | Compare | Not | All | AnyOf
+Condition = HasClass | HasTag | Annotated | Compare | HasPrediction | Not | All | AnyOf
 
 
 def class_names(condition: Condition) -> tuple[str, ...]:
@@ -91,6 +92,8 @@ def _class_names(condition: Condition) -> Iterator[str]:
             yield name
         case Compare(class_name=str(name)):
             yield name
+        case HasPrediction(classes=classes):
+            yield from classes
         case Not(part=part):
             yield from _class_names(part)
         case All(parts=parts) | AnyOf(parts=parts):

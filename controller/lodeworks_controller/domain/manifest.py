@@ -8,6 +8,7 @@ from lodeworks_formats.manifest import SegmentRef, VersionManifest
 
 MEMBERS, RECORDS = "members", "records"
 ASSETS, PROVENANCE, SIGNALS = "assets", "provenance", "signals"
+THUMBNAILS = "thumbnails"
 BOXES, COUNTS = "boxes", "counts"
 
 
@@ -71,6 +72,14 @@ def covering(segments: Iterable[SegmentRef], *, low: int, high: int) -> tuple[Se
         if segment.rows and segment.first_id <= high and segment.last_id >= low
     }
     return tuple(sorted(hits.values(), key=lambda segment: (segment.first_id, segment.digest)))
+
+
+def near(segments: Iterable[SegmentRef], manifests: Iterable[VersionManifest]) -> tuple[SegmentRef, ...]:
+    """Returns the segments that may speak of pictures of the versions, such as their signals."""
+    spans = [ref for manifest in manifests for ref in of_kind(manifest, ASSETS)]
+    if not spans:
+        return ()
+    return covering(segments, low=min(ref.first_id for ref in spans), high=max(ref.last_id for ref in spans))
 
 
 def digests_of(manifest: VersionManifest) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """Operations: what a person may ask of versions, checked, and recorded so that it can be repeated."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from lodeworks_controller.domain.curation import check_distance
 from lodeworks_controller.domain.expression import (
     All,
     Annotated,
@@ -16,6 +17,7 @@ from lodeworks_controller.domain.expression import (
     Not,
     parse_condition,
 )
+from lodeworks_controller.domain.outcome import PredictionFilter
 from lodeworks_controller.domain.reference import check_name
 from lodeworks_controller.errors import InvalidError
 
@@ -44,6 +46,7 @@ class Filter:
     min_width: int = 0
     min_height: int = 0
     expression: str = ""
+    predictions: PredictionFilter | None = None
 
     def condition(self) -> Condition:
         """Returns what it says as one condition, or raises InvalidError when it says nothing."""
@@ -63,14 +66,24 @@ class Filter:
             parts.append(Annotated() if self.annotated else Not(Annotated()))
         if self.expression.strip():
             parts.append(parse_condition(self.expression))
+        if self.predictions is not None:
+            parts.append(self.predictions.condition())
         if not parts:
-            message = "the filter says nothing; name a class, a tag, a size or an expression"
+            message = "the filter says nothing; name a class, a tag, a size, an expression or an outcome"
             raise InvalidError("FILTER_INVALID", message, field="filter")
         return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def about(self, prediction_set: str) -> "Filter":
+        """Returns the same filter, its question about predictions put to a set by its id."""
+        if self.predictions is None:
+            return self
+        return replace(self, predictions=self.predictions.resolved(prediction_set))
 
     def parameters(self) -> dict[str, Any]:
         """Returns what is said, as plain data."""
         said = {name: getattr(self, name) for name in self.__slots__}
+        if self.predictions is not None:
+            said["predictions"] = self.predictions.parameters()
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
         return {name: value for name, value in plain.items() if value not in (None, [], "", 0) or value is False}
 
@@ -100,9 +113,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Into which datasets, and how much of the whole each gets; the shares are taken as parts of their sum."""
+    """Into which datasets, and how much of the whole each gets; the shares are taken as parts of their sum.
+
+    Stratified, each class gets its share in every part. With a ``distance``, pictures whose perceptual hashes differ in
+    at most so many bits stay together.
+    """
 
     shares: Mapping[str, float]
+    stratified: bool = False
+    distance: int | None = None
 
     def check(self) -> "Split":
         """Returns the split with names in normal form, or raises InvalidError."""
@@ -118,7 +137,16 @@ class Split:
         clean = {check_name(name, field="shares"): float(share) for name, share in self.shares.items()}
         if len(clean) != len(self.shares):
             raise InvalidError("SPLIT_INVALID", "two parts have the same name; name each part once", field="shares")
-        return Split(clean)
+        if self.distance is not None:
+            check_distance(self.distance)
+        return replace(self, shares=clean)
+
+    def parameters(self) -> dict[str, Any]:
+        """Returns what is said, as plain data."""
+        said: dict[str, Any] = {"shares": dict(self.shares)}
+        if self.stratified:
+            said["stratified"] = True
+        return said if self.distance is None else {**said, "distance": self.distance}
 
     def sizes(self, pictures: int) -> tuple[int, ...]:
         """Returns how many pictures each part gets: largest remainders, nobody empty while there are enough."""

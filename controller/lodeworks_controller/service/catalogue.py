@@ -42,6 +42,14 @@ class CatalogueRows(Protocol):
         """Notes a new segment of signals; the same again is harmless."""
         ...
 
+    async def thumbnail_segments(self) -> Sequence[SegmentRef]:
+        """Returns all segments that say which thumbnail is whose, by their ids."""
+        ...
+
+    async def add_thumbnail_segment(self, segment: SegmentRef) -> None:
+        """Notes a new segment of thumbnails; the same again is harmless."""
+        ...
+
     async def view(self, key: str) -> View | None:
         """Returns the view that was built for a key."""
         ...

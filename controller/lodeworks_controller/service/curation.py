@@ -18,14 +18,22 @@ from lodeworks_controller.domain.dataset import DatasetVersion, Operation
 from lodeworks_controller.domain.expression import Condition
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.lineage import DATASET_VERSION, MODEL_VERSION, PREDICTION_SET, Edge, Node
-from lodeworks_controller.domain.manifest import ASSETS, Derived, covering, of_kind
+from lodeworks_controller.domain.manifest import Derived, near
 from lodeworks_controller.domain.operation import Filter
 from lodeworks_controller.errors import InvalidError, NotFoundError
 from lodeworks_controller.service.catalogue import RECS
 from lodeworks_controller.service.dataset import VersionSight, find_version, rids_for, sight_of
 from lodeworks_controller.service.object_class import class_table
+from lodeworks_controller.service.prediction_choice import beside, resolved
 from lodeworks_controller.service.project import enter
-from lodeworks_controller.service.segments import BytesStore, EachDigests, Rids, Stored, load_manifest
+from lodeworks_controller.service.segments import (
+    BytesStore,
+    EachDigests,
+    PredictionsBeside,
+    Rids,
+    Stored,
+    load_manifest,
+)
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.version_making import Draft, VersionMaking
 
@@ -43,6 +51,7 @@ class TagWork:
     rids: Rids
     box_rids: tuple[int, ...] | None
     first_rec: int
+    beside: PredictionsBeside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +91,33 @@ class CurationSegments(Protocol):
         """Turns what a worker measured into a segment; raises BadOutputError."""
         ...
 
+    async def unshrunk(self, sources: Sequence[VersionManifest], *, thumbnails: Sequence[SegmentRef]) -> Derived | None:
+        """Returns the members whose pictures have no thumbnail, as a version that nobody sees; None when all have."""
+        ...
+
+    async def take_shrunk(self, shrunk: str, *, sources: Sequence[VersionManifest], each: EachDigests) -> SegmentRef:
+        """Turns thumbnails that a worker made into a segment, and hands over their digests; raises BadOutputError."""
+        ...
+
+    async def thumbnails_of(
+        self, sources: Sequence[VersionManifest], *, thumbnails: Sequence[SegmentRef], each: EachDigests
+    ) -> None:
+        """Hands over the digests of the thumbnails that pictures of versions have."""
+        ...
+
     async def signals_of(self, source: VersionManifest, *, signals: Sequence[SegmentRef]) -> Stored:
         """Writes the signals of a version's pictures by digest."""
         ...
 
     async def orphans(
-        self, dead: Sequence[VersionManifest], living: Sequence[VersionManifest], *, each: EachDigests
+        self,
+        dead: Sequence[VersionManifest],
+        living: Sequence[VersionManifest],
+        *,
+        thumbnails: Sequence[SegmentRef],
+        each: EachDigests,
     ) -> None:
-        """Hands over the digests of pictures of the dead that none of the living has."""
+        """Hands over the digests of pictures of the dead that none of the living has, and of their thumbnails."""
         ...
 
 
@@ -155,12 +183,18 @@ class CurationService:
             box_rids = tuple(sorted({rid for name in named for rid in call.table.rids(name)}))
             async with self._store.transaction() as tx:
                 first_rec = await tx.catalogue.reserve(RECS, max(1, parent.require_content().statistics.annotated))
+        condition, predictions = None, ""
+        if which is not None:
+            condition = which.condition()
+            async with self._store.snapshot() as tx:
+                which, predictions = await resolved(tx, parent, which)
         work = TagWork(
             change,
-            None if which is None else which.condition(),
+            condition,
             {} if which is None else rids_for(which, call.table),
             box_rids,
             first_rec,
+            await beside(self._blobs, predictions, call.table.names()),
         )
         derived = await self._segments.tag(await self._making.manifest(parent), work)
         parameters = {**change.parameters(), **({} if which is None else {"filter": which.parameters()})}
@@ -262,10 +296,7 @@ class CurationService:
         """Returns the segments in which signals of these versions' pictures can lie."""
         async with self._store.snapshot() as tx:
             known = await tx.catalogue.signal_segments(algorithm_version=SIGNALS_VERSION)
-        spans = [ref for manifest in manifests for ref in of_kind(manifest, ASSETS)]
-        if not spans:
-            return ()
-        return covering(known, low=min(ref.first_id for ref in spans), high=max(ref.last_id for ref in spans))
+        return near(known, manifests)
 
     async def manifest(self, version: DatasetVersion) -> VersionManifest:
         """Returns what a READY version consists of."""

@@ -16,7 +16,7 @@ from typing import Final
 from lodeworks_formats.manifest import VersionManifest
 
 from lodeworks_controller.domain.dataset import DatasetVersion, VersionState
-from lodeworks_controller.domain.manifest import digests_of
+from lodeworks_controller.domain.manifest import digests_of, near
 from lodeworks_controller.service.content import project_scope
 from lodeworks_controller.service.curation import CurationSegments
 from lodeworks_controller.service.segments import BytesStore, load_manifest
@@ -55,6 +55,7 @@ class DatasetRelease:
     async def _release(self, project_id: str, gone: Sequence[DatasetVersion]) -> int:
         async with self._store.snapshot() as tx:
             living = await tx.datasets.living(project_id)
+            thumbnails = await tx.catalogue.thumbnail_segments()
         if any(version.state is VersionState.CREATING for version in living):
             return 0  # it may refer to pictures that are named by nobody else yet
         dead = await self._manifests(version.content.manifest_digest for version in gone if version.content)
@@ -66,7 +67,8 @@ class DatasetRelease:
         async def note(digests: Sequence[str]) -> None:
             pictures.extend(digests)
 
-        await self._segments.orphans(list(dead.values()), list(alive.values()), each=note)
+        gone_for = list(dead.values())
+        await self._segments.orphans(gone_for, list(alive.values()), thumbnails=near(thumbnails, gone_for), each=note)
         async with self._store.transaction() as tx:
             now = await tx.datasets.living(project_id)
             if {version.id for version in now} != {version.id for version in living}:

@@ -6,8 +6,10 @@ from dataclasses import replace
 from lodeworks_controller.domain.dataset import DatasetVersion, VersionState
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.lineage import DATASET_VERSION, Edge, Node
+from lodeworks_controller.domain.manifest import near
 from lodeworks_controller.domain.object_class import ClassSelection
 from lodeworks_controller.domain.operation import Filter
+from lodeworks_controller.domain.outcome import HasPrediction
 from lodeworks_controller.domain.reference import check_name
 from lodeworks_controller.domain.report import StoredReport
 from lodeworks_controller.domain.task.state import TaskState
@@ -25,8 +27,9 @@ from lodeworks_controller.service.dataset import (
 )
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.object_class import ClassTable, class_table
+from lodeworks_controller.service.prediction_choice import beside, find_predictions, resolved
 from lodeworks_controller.service.project import enter
-from lodeworks_controller.service.segments import BytesStore, Page, Segments, load_manifest
+from lodeworks_controller.service.segments import BytesStore, Page, PageWish, Segments, load_manifest
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task_rows import TaskFilter
 
@@ -107,28 +110,38 @@ class DatasetService:
         prediction_set_id: str = "",
         after_aid: int = 0,
         limit: int = 100,
+        thumbnails: bool = False,
     ) -> Page:
-        """Returns pictures behind an aid with their boxes, and those of a prediction set beside them."""
+        """Returns pictures behind an aid with their boxes, and those of a prediction set beside them.
+
+        Shown is the set that is named, else the one that the filter asks about.
+        """
         async with self._store.snapshot() as tx:
             found = await enter(tx, principal, project, ProjectRole.VIEWER)
             table = await class_table(tx, found.id)
-            content = (await find_version(tx, found.id, text)).require_content()
-            predictions = None
+            version = await find_version(tx, found.id, text)
+            content = version.require_content()
+            condition, asked = None, ""
+            if which is not None:
+                condition = which.condition()
+                which, asked = await resolved(tx, version, which)
+            shown = asked
             if prediction_set_id:
-                shown = await tx.prediction_sets.get(prediction_set_id)
-                if shown.project_id != found.id:
-                    raise NotFoundError("PREDICTION_SET_NOT_FOUND", f"there is no prediction set {prediction_set_id}")
-                predictions = shown.manifest_digest
-        beside = None if predictions is None else await load_manifest(self._blobs, predictions)
-        return await self._segments.page(
-            await load_manifest(self._blobs, content.manifest_digest),
-            classes=table.names(),
+                shown = (await find_predictions(tx, version, prediction_set_id)).manifest_digest
+            small = await tx.catalogue.thumbnail_segments() if thumbnails else ()
+        classes = table.names()
+        manifest = await load_manifest(self._blobs, content.manifest_digest)
+        wish = PageWish(
             after_aid=after_aid,
             limit=limit,
-            condition=None if which is None else which.condition(),
-            rids=None if which is None else rids_for(which, table),
-            predictions=beside,
+            condition=condition,
+            rids={} if which is None else rids_for(which, table),
+            beside=await beside(self._blobs, asked, classes),
+            predictions=await load_manifest(self._blobs, shown) if shown else None,
+            compared=HasPrediction() if which is None or which.predictions is None else which.predictions.condition(),
+            thumbnails=near(small, [manifest]),
         )
+        return await self._segments.page(manifest, wish, classes=classes)
 
     async def report(
         self, principal: Principal, project: str, *, version: str = "", task_id: str = ""

@@ -1,7 +1,7 @@
 """What the services ask of the storage of segments. Everything heavy happens there, in other processes."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from lodeworks_formats.manifest import SegmentRef, VersionManifest, canonical_json
@@ -10,6 +10,7 @@ from lodeworks_formats.pictures import Picture
 from lodeworks_controller.domain.expression import Condition
 from lodeworks_controller.domain.manifest import Derived
 from lodeworks_controller.domain.operation import Conflict
+from lodeworks_controller.domain.outcome import HasPrediction, Outcome
 
 EachDigests = Callable[[Sequence[str]], Awaitable[None]]
 """Takes a batch of digests; it may refuse by raising."""
@@ -45,11 +46,57 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictionsBeside:
+    """A prediction set that conditions ask about, and rid → class name under the project's map."""
+
+    manifest: VersionManifest
+    classes: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOutcomes:
+    """What became of a picture's boxes and predictions, in their order; None = not compared."""
+
+    boxes: tuple[Outcome | None, ...] = ()
+    predictions: tuple[Outcome | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """Pictures with their aids; ``after_aid`` for the next page, None when this was the last."""
+    """Pictures with their aids; ``after_aid`` for the next page, None when this was the last.
+
+    By aid: ``outcomes`` where predictions are shown, ``thumbnails`` (digests) where they were asked for and are made.
+    """
 
     pictures: tuple[tuple[int, Picture], ...]
     after_aid: int | None
+    outcomes: Mapping[int, PictureOutcomes] = field(default_factory=dict)
+    thumbnails: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PageWish:
+    """Which page of a version, and what to show on it.
+
+    Attributes:
+        after_aid: Pictures behind this one.
+        limit: At most so many.
+        condition: Only pictures that fulfil it; None = all.
+        rids: Raw classes that the names in the condition mean.
+        beside: What a condition on predictions is asked of.
+        predictions: A prediction set to show beside.
+        compared: From which score and IoU its predictions count.
+        thumbnails: Segments that name thumbnails.
+    """
+
+    after_aid: int
+    limit: int
+    condition: Condition | None = None
+    rids: Rids = field(default_factory=dict)
+    beside: PredictionsBeside | None = None
+    predictions: VersionManifest | None = None
+    compared: HasPrediction = field(default_factory=HasPrediction)
+    thumbnails: Sequence[SegmentRef] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +108,28 @@ class Stored:
     pictures: int
 
 
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """How members are dealt out, where not by chance alone.
+
+    Attributes:
+        classes: Raw classes of each class whose share every part gets; None = classes do not matter.
+        distance: Pictures whose perceptual hashes differ in at most so many bits stay together; None = only a picture
+            with itself.
+        signals: Segments that hold the hashes.
+    """
+
+    classes: tuple[tuple[int, ...], ...] | None = None
+    distance: int | None = None
+    signals: Sequence[SegmentRef] = ()
+
+
 class Segments(Protocol):
     """Reads and writes segments. What it answers is stored as blobs, durable, and referred to by nobody yet."""
 
-    async def filter(self, source: VersionManifest, condition: Condition, *, rids: Rids) -> Derived:
+    async def filter(
+        self, source: VersionManifest, condition: Condition, *, rids: Rids, beside: PredictionsBeside | None = None
+    ) -> Derived:
         """Keeps the pictures that fulfil the condition."""
         ...
 
@@ -76,8 +141,10 @@ class Segments(Protocol):
         """Keeps the pictures that the others do not have."""
         ...
 
-    async def draw(self, source: VersionManifest, *, sizes: Sequence[int], seed: int) -> tuple[Derived, ...]:
-        """Draws disjoint parts by chance."""
+    async def draw(
+        self, source: VersionManifest, *, sizes: Sequence[int], seed: int, how: Dealing | None = None
+    ) -> tuple[Derived, ...]:
+        """Draws disjoint parts by chance, or deals them out; raises ConflictError SIGNALS_MISSING."""
         ...
 
     async def select(self, source: VersionManifest, digests: Sequence[str]) -> Derived:
@@ -88,17 +155,7 @@ class Segments(Protocol):
         """Returns for each group of raw classes on how many pictures one of them is."""
         ...
 
-    async def page(
-        self,
-        source: VersionManifest,
-        *,
-        classes: Mapping[int, str],
-        after_aid: int,
-        limit: int,
-        condition: Condition | None = None,
-        rids: Rids | None = None,
-        predictions: VersionManifest | None = None,
-    ) -> Page:
+    async def page(self, source: VersionManifest, wish: PageWish, *, classes: Mapping[int, str]) -> Page:
         """Returns pictures behind an aid with their boxes."""
         ...
 

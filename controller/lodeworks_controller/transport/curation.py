@@ -10,6 +10,7 @@ from lodeworks_controller.domain.lineage import Edge, Node
 from lodeworks_controller.service.curation import CurationService, Lineage, NodeSight
 from lodeworks_controller.service.dataset_measuring import DatasetMeasuring
 from lodeworks_controller.service.dataset_sharing import DatasetSharing
+from lodeworks_controller.service.thumbnail import ThumbnailService
 from lodeworks_controller.transport.dataset_messages import filter_of, to_dataset, to_version
 from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.wire import page_size
@@ -21,11 +22,18 @@ class CurationServicer(curation_pb2_grpc.CurationServiceServicer):
     """Serves ``lodeworks.api.dataset.v1.CurationService``."""
 
     def __init__(
-        self, curation: CurationService, sharing: DatasetSharing, measuring: DatasetMeasuring, *, gate: Gate
+        self,
+        curation: CurationService,
+        sharing: DatasetSharing,
+        *,
+        measuring: DatasetMeasuring,
+        thumbnails: ThumbnailService,
+        gate: Gate,
     ) -> None:
         self._curation = curation
         self._sharing = sharing
         self._measuring = measuring
+        self._thumbnails = thumbnails
         self._gate = gate
 
     async def TagDataset(
@@ -154,6 +162,19 @@ class CurationServicer(curation_pb2_grpc.CurationServiceServicer):
             await self._gate.caller(context), request.project, tuple(request.datasets), request_id=request.request_id
         )
         return curation_pb2.ComputeSignalsResponse(task_id=found.task_id, missing=found.pictures)
+
+    async def MakeThumbnails(
+        self, request: curation_pb2.MakeThumbnailsRequest, context: Context
+    ) -> curation_pb2.MakeThumbnailsResponse:
+        """Starts to make thumbnails where there are none."""
+        started = await self._thumbnails.make(
+            await self._gate.caller(context),
+            request.project,
+            tuple(request.datasets),
+            digests=tuple(request.picture_digests),
+            request_id=request.request_id,
+        )
+        return curation_pb2.MakeThumbnailsResponse(task_id=started.task_id, missing=started.pictures)
 
     async def AnalyzeDatasets(
         self, request: curation_pb2.AnalyzeDatasetsRequest, context: Context

@@ -27,7 +27,7 @@ from lodeworks_controller.transport.dataset_messages import (
     query_of,
     to_counts,
     to_dataset,
-    to_picture,
+    to_pictures,
     to_prediction_set,
     to_rejection,
     to_stats,
@@ -215,6 +215,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             request.dataset,
             sample=Sample(count=request.count or None, share=request.share or None),
             seed=request.seed,
+            stratified=request.stratified,
             to=request.to,
             request_id=request.request_id,
         )
@@ -231,7 +232,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             await self._gate.caller(context),
             request.project,
             request.dataset,
-            split=Split(shares),
+            split=Split(shares, request.stratified, request.distance if request.HasField("distance") else None),
             seed=request.seed,
             request_id=request.request_id,
         )
@@ -306,11 +307,10 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             prediction_set_id=request.prediction_set_id,
             after_aid=_place(request.page_token, query),
             limit=page_size(request.page_size),
+            thumbnails=request.thumbnails,
         )
         more = "" if page.after_aid is None else f"{query}-{page.after_aid}"
-        return dataset_pb2.ListPicturesResponse(
-            pictures=[to_picture(picture) for _, picture in page.pictures], next_page_token=more
-        )
+        return dataset_pb2.ListPicturesResponse(pictures=to_pictures(page), next_page_token=more)
 
     async def RenameDataset(
         self, request: dataset_pb2.RenameDatasetRequest, context: Context

@@ -1,6 +1,8 @@
 """Datasets as messages."""
 
 import json
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Final
 
 from google.protobuf.json_format import MessageToDict
@@ -10,11 +12,13 @@ from lodeworks_formats.pictures import Picture
 
 from lodeworks_controller.domain.dataset import VersionState
 from lodeworks_controller.domain.operation import Conflict, Filter
+from lodeworks_controller.domain.outcome import IOUS, HasPrediction, Outcome, PredictionFilter
 from lodeworks_controller.domain.prediction_set import PredictionSet
 from lodeworks_controller.domain.report import ImportCounts, Rejection
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.dataset import DatasetSight, Figures, VersionSight
 from lodeworks_controller.service.dataset_arrival import UnknownClasses
+from lodeworks_controller.service.segments import Page, PictureOutcomes
 from lodeworks_controller.transport.wire import to_time
 
 _STATES: Final = {
@@ -40,6 +44,16 @@ _CONFLICTS: Final = {
     dataset_pb2.MERGE_STRATEGY_HOST: Conflict.HOST,
     dataset_pb2.MERGE_STRATEGY_GUEST: Conflict.GUEST,
     dataset_pb2.MERGE_STRATEGY_STOP: Conflict.STOP,
+}
+
+_OUTCOMES: Final = {
+    dataset_pb2.BOX_OUTCOME_TRUE_POSITIVE: Outcome.TRUE_POSITIVE,
+    dataset_pb2.BOX_OUTCOME_FALSE_POSITIVE: Outcome.FALSE_POSITIVE,
+    dataset_pb2.BOX_OUTCOME_FALSE_NEGATIVE: Outcome.FALSE_NEGATIVE,
+}
+_OUTCOMES_SHOWN: Final[dict[Outcome | None, dataset_pb2.BoxOutcome.ValueType]] = {
+    None: dataset_pb2.BOX_OUTCOME_UNSPECIFIED,
+    **{outcome: wire for wire, outcome in _OUTCOMES.items()},
 }
 
 
@@ -70,7 +84,7 @@ def conflict_of(wire: dataset_pb2.MergeStrategy.ValueType) -> Conflict:
 
 
 def filter_of(wire: dataset_pb2.Filter) -> Filter:
-    """Returns the filter of a message."""
+    """Returns the filter of a message; raises InvalidError FILTER_INVALID for an outcome that is none."""
     return Filter(
         classes=tuple(wire.any_class),
         without_classes=tuple(wire.without_class),
@@ -80,7 +94,23 @@ def filter_of(wire: dataset_pb2.Filter) -> Filter:
         min_width=wire.min_width,
         min_height=wire.min_height,
         expression=wire.expression,
+        predictions=_prediction_filter(wire.predictions) if wire.HasField("predictions") else None,
     )
+
+
+def _prediction_filter(wire: dataset_pb2.PredictionFilter) -> PredictionFilter:
+    unknown = [outcome for outcome in wire.any_outcome if outcome not in _OUTCOMES]
+    if unknown:
+        message = "choose outcomes among true positive, false positive and false negative"
+        raise InvalidError("FILTER_INVALID", message, field="filter.predictions")
+    what = HasPrediction(
+        classes=tuple(wire.any_class),
+        outcomes=tuple(_OUTCOMES[outcome] for outcome in wire.any_outcome),
+        min_score=wire.min_score,
+        max_score=wire.max_score if wire.HasField("max_score") else 1.0,
+        iou=wire.iou or IOUS[0],
+    )
+    return PredictionFilter(wire.prediction_set, what)
 
 
 def to_dataset(sight: DatasetSight) -> dataset_pb2.Dataset:
@@ -169,7 +199,13 @@ def to_rejection(found: Rejection) -> dataset_pb2.Rejection:
     return dataset_pb2.Rejection(file=found.file, reason=found.reason, detail=found.message, note=found.taken)
 
 
-def to_picture(picture: Picture) -> dataset_pb2.Picture:
+def to_pictures(page: Page) -> Iterator[dataset_pb2.Picture]:
+    """Yields the pictures of a page with their boxes."""
+    for aid, picture in page.pictures:
+        yield to_picture(picture, page.outcomes.get(aid) or PictureOutcomes(), page.thumbnails.get(aid, ""))
+
+
+def to_picture(picture: Picture, outcomes: PictureOutcomes, thumbnail: str) -> dataset_pb2.Picture:
     """Returns one picture with its boxes."""
     return dataset_pb2.Picture(
         digest=picture.digest,
@@ -180,13 +216,19 @@ def to_picture(picture: Picture) -> dataset_pb2.Picture:
         names=picture.names,
         tags=picture.tags,
         annotated=picture.boxes is not None,
-        boxes=map(_box, picture.boxes or ()),
-        predictions=map(_box, picture.predictions or ()),
+        boxes=_boxes(picture.boxes or (), outcomes.boxes),
+        predictions=_boxes(picture.predictions or (), outcomes.predictions),
         derived_digest=picture.derived_digest or "",
+        thumbnail_digest=thumbnail,
     )
 
 
-def _box(box: Box) -> dataset_pb2.Box:
+def _boxes(boxes: Sequence[Box], outcomes: Sequence[Outcome | None]) -> Iterator[dataset_pb2.Box]:
+    for box, outcome in zip_longest(boxes, outcomes[: len(boxes)]):
+        yield _box(box, outcome)
+
+
+def _box(box: Box, outcome: Outcome | None) -> dataset_pb2.Box:
     return dataset_pb2.Box(
         class_name=box.class_name,
         x=box.x,
@@ -197,6 +239,7 @@ def _box(box: Box) -> dataset_pb2.Box:
         difficult=box.difficult,
         crowd=box.crowd,
         tags=box.tags,
+        outcome=_OUTCOMES_SHOWN[outcome],
     )
 
 

@@ -27,12 +27,14 @@ from lodeworks_controller.service.kinds.export import ExportKind
 from lodeworks_controller.service.kinds.generate import GenerateKind
 from lodeworks_controller.service.kinds.ingest import ImportKind, LabelsKind
 from lodeworks_controller.service.kinds.signals import SignalsKind
+from lodeworks_controller.service.kinds.thumbnails import ThumbnailsKind
 from lodeworks_controller.service.mining import MiningService
 from lodeworks_controller.service.object_class import ClassService
 from lodeworks_controller.service.prediction_set import PredictionSetService
 from lodeworks_controller.service.project_service import ProjectService
 from lodeworks_controller.service.store import Store
 from lodeworks_controller.service.task import TaskService
+from lodeworks_controller.service.thumbnail import ThumbnailService
 from lodeworks_controller.service.version_making import VersionMaking
 from lodeworks_controller.service.view import ViewService
 from lodeworks_controller.storage.segments.curation_engine import CurationEngine
@@ -77,10 +79,12 @@ class DatasetPart:
         self.curation = CurationService(store, blobs, curated, making=making)
         self.sharing = DatasetSharing(store)
         self.measuring = DatasetMeasuring(store, blobs, tasks, curated=curated, curation=self.curation)
+        self.thumbnails = ThumbnailService(store, blobs, tasks, segments=self.segments, curated=curated)
         self.release = DatasetRelease(store, blobs, curated)
         self._measuring_kinds: Sequence[Kind] = (
             SignalsKind(store, blobs=blobs, segments=self.segments, curated=curated, curation=self.curation),
             AnalyzeKind(store, blobs=blobs, views=self.views, curated=curated, curation=self.curation),
+            ThumbnailsKind(store, blobs=blobs, segments=self.segments, thumbnails=self.thumbnails),
         )
         self._arrival = DatasetArrival(store, blobs, self.segments, predictions=self.predictions, ids=ids)
         self._blobs = blobs
@@ -111,7 +115,9 @@ class DatasetPart:
         projects = ProjectServicer(self.projects, gate=gate)
         classes = ClassServicer(self.classes, gate=gate)
         datasets = self.servicer(mining=mining, gate=gate)
-        curation = CurationServicer(self.curation, self.sharing, self.measuring, gate=gate)
+        curation = CurationServicer(
+            self.curation, self.sharing, measuring=self.measuring, thumbnails=self.thumbnails, gate=gate
+        )
         return [
             lambda server: curation_pb2_grpc.add_CurationServiceServicer_to_server(curation, server),
             lambda server: project_pb2_grpc.add_ProjectServiceServicer_to_server(projects, server),

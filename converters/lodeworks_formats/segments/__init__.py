@@ -15,7 +15,7 @@ Segments of a dataset:
 
     write_segment(path, table, *, schema) -> None      read_segment(path, *, schema) -> pa.Table
     ASSETS_SCHEMA SIGNALS_SCHEMA PROVENANCE_SCHEMA MEMBERS_SCHEMA RECORDS_SCHEMA BOXES_SCHEMA COUNTS_SCHEMA
-    MEASURED_SCHEMA: signals between programs
+    THUMBNAILS_SCHEMA    MEASURED_SCHEMA, SHRUNK_SCHEMA: signals and thumbnails between programs
 
 The same input gives the same bytes with the same pyarrow. Nothing here holds more than a row group of pictures.
 """
@@ -30,7 +30,9 @@ from lodeworks_formats.segments.dataset import (
     PROVENANCE_SCHEMA,
     RAW_CLASSES,
     RECORDS_SCHEMA,
+    SHRUNK_SCHEMA,
     SIGNALS_SCHEMA,
+    THUMBNAILS_SCHEMA,
     raw_classes_of,
     read_segment,
     write_segment,
@@ -58,7 +60,9 @@ __all__ = [
     "RAW_CLASSES",
     "RECORDS_SCHEMA",
     "SCORES_SCHEMA",
+    "SHRUNK_SCHEMA",
     "SIGNALS_SCHEMA",
+    "THUMBNAILS_SCHEMA",
     "PicturesMetadata",
     "pictures_metadata",
     "raw_classes_of",

@@ -64,6 +64,12 @@ MEASURED_SCHEMA = pa.schema(
 )
 """Signals on their way between programs, which know pictures by digest; null = the picture could not be decoded."""
 
+THUMBNAILS_SCHEMA = pa.schema([_required("aid", _id), pa.field("thumbnail", pa.binary(32))])
+"""The small JPEG of each picture, a blob by its digest; null = the picture could not be decoded."""
+
+SHRUNK_SCHEMA = pa.schema([_required("digest", pa.binary(32)), THUMBNAILS_SCHEMA.field("thumbnail")])
+"""Thumbnails on their way between programs, which know pictures by digest."""
+
 PROVENANCE_SCHEMA = pa.schema(
     [
         _required("aid", _id),
@@ -103,7 +109,7 @@ BOXES_SCHEMA = pa.schema(
 COUNTS_SCHEMA = pa.schema([_required("rec", _id), _required("rid", _id), _required("n", pa.int32())])
 """Boxes per record and raw class: filters and statistics read this instead of the boxes."""
 
-_PAGED = (ASSETS_SCHEMA, PROVENANCE_SCHEMA, BOXES_SCHEMA, SIGNALS_SCHEMA, RECORDS_SCHEMA)
+_PAGED = (ASSETS_SCHEMA, PROVENANCE_SCHEMA, BOXES_SCHEMA, SIGNALS_SCHEMA, RECORDS_SCHEMA, THUMBNAILS_SCHEMA)
 
 
 RAW_CLASSES = "lodeworks.raw_classes"

@@ -11,12 +11,13 @@ from lodeworks.api.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
 from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, done, task_of
 from lodeworks.connection import Connection, new_request_id
+from lodeworks.contact_sheet import contact_sheet_html
 from lodeworks.folder import archive_of, download_place, is_address, source_name, unpack
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.settings import settings_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lodeworks.api.task.v1.task_pb2 import Task as TaskData
 
@@ -60,13 +61,19 @@ class DatasetVersion:
         return response.stats
 
     def pictures(
-        self, *, where: pb.Filter | None = None, prediction_set_id: str = "", page_size: int = 200
+        self,
+        *,
+        where: pb.Filter | None = None,
+        prediction_set_id: str = "",
+        thumbnails: bool = False,
+        page_size: int = 200,
     ) -> Iterator[pb.Picture]:
-        """Yields the pictures with their boxes, page by page.
+        """Yields the pictures with their boxes, page by page; beside predictions, with what became of each box.
 
         Args:
             where: Only those that pass.
-            prediction_set_id: Predictions to show beside.
+            prediction_set_id: Predictions to show beside: an id, or the name of a model; empty = those of ``where``.
+            thumbnails: True names the thumbnails that ``curation.thumbnails`` made.
             page_size: Pictures per call.
         """
         request = pb.ListPicturesRequest(
@@ -74,6 +81,7 @@ class DatasetVersion:
             dataset=self.id,
             filter=where,
             prediction_set_id=prediction_set_id,
+            thumbnails=thumbnails,
             page_size=page_size,
         )
         for picture in pages(self._connection, DatasetServiceStub, "ListPictures", request, items="pictures"):
@@ -82,6 +90,27 @@ class DatasetVersion:
     def picture_bytes(self, picture: pb.Picture) -> bytes:
         """Returns the file of one picture; for many, export the version."""
         return self._connection.read_blob(self._project, picture.digest)
+
+    def write_thumbnails(self, pictures: Iterable[pb.Picture], folder: Path | str) -> list[Path]:
+        """Writes the thumbnails of pictures (``pictures(thumbnails=True)``) into a folder, as ``<digest>.jpg``.
+
+        Pictures that have none are left out.
+        """
+        written = []
+        for picture in pictures:
+            if picture.thumbnail_digest:
+                data = self._connection.read_blob(self._project, picture.thumbnail_digest)
+                written.append(_written(Path(folder) / f"{picture.digest}.jpg", data))
+        return written
+
+    def write_contact_sheet(self, pictures: Sequence[pb.Picture], out: Path | str) -> Path:
+        """Writes a page that shows the thumbnails of pictures (``pictures(thumbnails=True)``) with their boxes."""
+        small = {
+            picture.digest: self._connection.read_blob(self._project, picture.thumbnail_digest)
+            for picture in pictures
+            if picture.thumbnail_digest
+        }
+        return _written(Path(out), contact_sheet_html(self.name, pictures, small).encode())
 
     def report(self) -> Mapping[str, Any]:
         """Returns the report of the import that made this version."""
@@ -130,32 +159,48 @@ class DatasetVersion:
         response: pb.ExcludeDatasetResponse = self._connection.call(DatasetServiceStub, "ExcludeDataset", request)
         return self._done(response.version)
 
-    def sample(self, *, count: int = 0, share: float = 0.0, seed: int = 0, to: str = "") -> Task[DatasetVersion]:
-        """Makes a version with a count or a share (0 to 1) of the pictures, drawn with a seed."""
+    def sample(
+        self, *, count: int = 0, share: float = 0.0, seed: int = 0, stratified: bool = False, to: str = ""
+    ) -> Task[DatasetVersion]:
+        """Makes a version with a count or a share (0 to 1) of the pictures, drawn with a seed.
+
+        ``stratified`` gives each class its share, rare classes first.
+        """
         request = pb.SampleDatasetRequest(
             project=self._project,
             dataset=self.id,
             count=count,
             share=share,
             seed=seed,
+            stratified=stratified,
             to=to,
             request_id=new_request_id(),
         )
         response: pb.SampleDatasetResponse = self._connection.call(DatasetServiceStub, "SampleDataset", request)
         return self._done(response.version)
 
-    def split(self, parts: Mapping[str, float], *, seed: int = 0) -> Task[tuple[DatasetVersion, ...]]:
+    def split(
+        self, parts: Mapping[str, float], *, seed: int = 0, stratified: bool = True, distance: int | None = None
+    ) -> Task[tuple[DatasetVersion, ...]]:
         """Makes several versions that share no picture.
 
         Args:
             parts: Name of a dataset → its weight; the share is the weight over the sum of all.
             seed: The same seed splits the same way.
+            stratified: True gives each class its share in every part, rare classes first.
+            distance: Pictures whose perceptual hashes differ in at most so many of 64 bits stay together (3 = nearly
+                the same); they must be measured, see ``curation.signals``. None = only identical files.
+
+        Raises:
+            ConflictError: SIGNALS_MISSING, while pictures were not measured.
         """
         request = pb.SplitDatasetRequest(
             project=self._project,
             dataset=self.id,
             parts=[pb.SplitPart(to=to, weight=weight) for to, weight in parts.items()],
             seed=seed,
+            stratified=stratified,
+            distance=distance,
             request_id=new_request_id(),
         )
         response: pb.SplitDatasetResponse = self._connection.call(DatasetServiceStub, "SplitDataset", request)
@@ -401,3 +446,10 @@ class Datasets:
 
     def _made(self, task: TaskData) -> DatasetVersion:
         return self.get(task.result.id)
+
+
+def _written(path: Path, data: bytes) -> Path:
+    """Writes a file, its folder too, and returns it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

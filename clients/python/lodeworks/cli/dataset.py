@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lodeworks.cli.dataset_browse import browse
 from lodeworks.cli.dataset_curation import add_curation
 from lodeworks.cli.dataset_import import add_imports
 from lodeworks.cli.dataset_operations import add_operations
@@ -27,6 +28,7 @@ def dataset_command() -> None:
 add_imports(dataset_command)
 add_operations(dataset_command)
 add_curation(dataset_command)
+dataset_command.add_command(browse)
 
 _VERSION_COLUMNS = {
     "version": "name",
@@ -113,26 +115,6 @@ def stats(session: Session, version: str, classes: tuple[tuple[str, ...], ...]) 
     )
     columns = {"class": "class_name", "boxes": "boxes", "pictures": "pictures", "without": "negative_pictures"}
     session.output.many(found.classes, columns=columns)
-
-
-@dataset_command.command("browse", example="lode dataset browse labelled -o json")
-@click.argument("version")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of pictures.")
-@click.option("--predictions", default="", metavar="ID", help="Prediction set to show beside.")
-@click.pass_obj
-def browse(session: Session, version: str, limit: int, predictions: str) -> None:
-    """List pictures with their boxes."""
-    from itertools import islice
-
-    found = session.project.datasets.get(version).pictures(prediction_set_id=predictions)
-    columns: dict[str, Any] = {
-        "picture": lambda data: data["names"][0] if data["names"] else data["digest"][:16],
-        "size": lambda data: f"{data['width']}×{data['height']}",
-        "boxes": lambda data: len(data["boxes"]) if data["annotated"] else "not annotated",
-        "classes": lambda data: sorted({box["class_name"] for box in data["boxes"]}),
-        "predictions": lambda data: len(data["predictions"]),
-    }
-    session.output.many(islice(found, limit), columns=columns)
 
 
 @dataset_command.command("export", example="lode dataset export labelled labelled.zip --format voc")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lodeworks.cli.dataset_condition import condition_of, prediction_condition, prediction_options
 from lodeworks.cli.dataset_version import print_version
 from lodeworks.cli.following import DETACH, follow
 from lodeworks.cli.output import plain
@@ -39,7 +40,7 @@ def _tag_options(command: Any) -> Any:
         click.option("--where", default="", metavar="EXPR", help='Which pictures, such as "class = RBC".'),
     ):
         command = option(command)
-    return command
+    return prediction_options(command)
 
 
 @click.command("tag", cls=LodeCommand, example='lode dataset tag labelled night --where "width > 600"')
@@ -72,14 +73,13 @@ def _change_tags(
     to: str,
     add: Sequence[str] = (),
     remove: Sequence[str] = (),
+    **asked: Any,
 ) -> None:
-    from lodeworks.api.dataset.v1.dataset_pb2 import Filter
-
     made = session.project.curation.tag(
         version,
         add=add,
         remove=remove,
-        where=Filter(expression=where) if where else None,
+        where=condition_of(where=where, predictions=prediction_condition(**asked)),
         boxes=boxes,
         class_names=flat(classes),
         to=to,
@@ -95,7 +95,7 @@ def _change_tags(
 @click.pass_obj
 def dedup(session: Session, version: str, distance: int, to: str, dry_run: bool) -> None:
     """Keep one of each group of pictures that look alike."""
-    if not _measure(session, [version]):
+    if not measure(session, [version]):
         return
     found = session.project.curation.dedup(version, distance=distance, to=to, dry_run=dry_run)
     rows = [
@@ -157,7 +157,7 @@ def _name(node: LineageNode) -> str:
 @click.pass_obj
 def leaks(session: Session, versions: tuple[str, ...], distance: int | None, limit: int) -> None:
     """Find pictures that are, or look like, one of another version."""
-    if distance is not None and not _measure(session, versions):
+    if distance is not None and not measure(session, versions):
         return
     found = session.project.curation.leaks(versions, distance=distance, limit=limit)
     if session.output.style != "table":
@@ -211,7 +211,7 @@ def signals(session: Session, versions: tuple[str, ...], detach: bool) -> None:
         session.output.one({"measured": count})
 
 
-def _measure(session: Session, versions: Sequence[str]) -> bool:
+def measure(session: Session, versions: Sequence[str]) -> bool:
     """Sees to it that all pictures are measured; False when the wait was broken off."""
     return follow(session, session.project.curation.signals(versions), detach=False) is not None
 
@@ -230,7 +230,7 @@ def analyze(
     detach: bool,
 ) -> None:
     """Draw distributions of datasets and their predictions, side by side."""
-    if not _measure(session, versions):
+    if not measure(session, versions):
         return
     task = session.project.curation.analyze(versions, prediction_set_ids=flat(predictions))
     found = follow(session, task, detach=detach)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lodeworks.cli.dataset_condition import condition_of, picture_options, prediction_condition, prediction_options
+from lodeworks.cli.dataset_curation import measure
 from lodeworks.cli.dataset_version import print_version
 from lodeworks.cli.following import DETACH, follow
 from lodeworks.cli.session import NAMES, LodeCommand, flat, settings_of
@@ -13,8 +15,6 @@ from lodeworks.cli.task_options import asked, task_options
 
 if TYPE_CHECKING:
     from lodeworks.cli.session import Noun, Session
-
-T = TypeVar("T")
 
 _TO = click.option("--to", metavar="NAME", default="", help="Dataset that gets the version; default: the same.")
 
@@ -27,35 +27,21 @@ def add_operations(group: Noun) -> None:
 
 @click.command("filter", cls=LodeCommand, example="lode dataset filter labelled --class WBC --to with-wbc")
 @click.argument("version")
-@click.option("--class", "classes", type=NAMES, multiple=True, metavar="A,B", help="With a box of one of these.")
-@click.option("--without", type=NAMES, multiple=True, metavar="A,B", help="Without a box of any of these.")
-@click.option("--tag", "tags", type=NAMES, multiple=True, metavar="A,B", help="With one of these tags.")
-@click.option("--annotated/--not-annotated", default=None, help="With or without ground truth.")
-@click.option("--min-boxes", type=click.IntRange(min=0), default=0, help="With at least so many boxes.")
-@click.option("--where", default="", metavar="EXPR", help='A condition, such as "boxes > 3 and width >= 640".')
+@picture_options
+@prediction_options
 @_TO
 @click.option("--dry-run", is_flag=True, help="Only counts.")
 @click.pass_obj
-def filter_(
-    session: Session,
-    version: str,
-    classes: tuple[tuple[str, ...], ...],
-    without: tuple[tuple[str, ...], ...],
-    tags: tuple[tuple[str, ...], ...],
-    annotated: bool | None,
-    min_boxes: int,
-    where: str,
-    to: str,
-    dry_run: bool,
-) -> None:
+def filter_(session: Session, /, version: str, to: str, *, dry_run: bool, **options: Any) -> None:
     """Keep the pictures that a condition lets pass."""
-    from lodeworks.api.dataset.v1.dataset_pb2 import Filter
+    from lodeworks.api.dataset.v1.dataset_pb2 import Filter, PredictionFilter
 
-    condition = Filter(
-        any_class=flat(classes), without_class=flat(without), any_tag=flat(tags), min_boxes=min_boxes, expression=where
-    )
-    if annotated is not None:
-        condition.annotated = annotated
+    names = ("predictions", "outcomes", "predicted", "min_score", "max_score", "iou")
+    asked = {name: options.pop(name) for name in names}
+    predictions = prediction_condition(**asked)
+    if predictions is None and asked["predictions"]:
+        predictions = PredictionFilter(prediction_set=asked["predictions"])
+    condition = condition_of(**options, predictions=predictions) or Filter()
     found = session.project.datasets.get(version).filter(condition, to=to, dry_run=dry_run)
     print_version(session, found.result())
 
@@ -77,13 +63,18 @@ def exclude(session: Session, version: str, without: tuple[tuple[str, ...], ...]
 @click.option("--count", type=click.IntRange(min=1), default=None, help="Number of pictures.")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=None, help="Share of the pictures.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--stratified", is_flag=True, help="Each class gets its share, rare classes first.")
 @_TO
 @click.pass_obj
-def sample(session: Session, version: str, count: int | None, share: float | None, seed: int, to: str) -> None:
+def sample(
+    session: Session, version: str, count: int | None, share: float | None, seed: int, stratified: bool, to: str
+) -> None:
     """Draw pictures at random."""
     if (count is None) == (share is None):
         raise click.UsageError("give either --count or --share")
-    found = session.project.datasets.get(version).sample(count=count or 0, share=share or 0.0, seed=seed, to=to)
+    found = session.project.datasets.get(version).sample(
+        count=count or 0, share=share or 0.0, seed=seed, stratified=stratified, to=to
+    )
     print_version(session, found.result())
 
 
@@ -110,9 +101,30 @@ def merge(session: Session, versions: tuple[str, ...], strategy: str, to: str) -
 @click.argument("version")
 @click.option("--to", "parts", type=NAMES, multiple=True, required=True, metavar="A=80,B=20", help="Names and weights.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--stratified/--random", default=True, show_default=True, help="Each class gets its share in every part, or not."
+)
+@click.option(
+    "--distance",
+    type=click.IntRange(0, 7),
+    default=3,
+    show_default=True,
+    metavar="BITS",
+    help="What looks alike stays together: bits of 64 that may differ.",
+)
+@click.option("--identical-only", is_flag=True, help="Only identical files stay together; nothing is measured.")
 @click.pass_obj
-def split(session: Session, version: str, parts: tuple[tuple[str, ...], ...], seed: int) -> None:
-    """Make several versions that share no picture."""
+def split(
+    session: Session,
+    version: str,
+    parts: tuple[tuple[str, ...], ...],
+    *,
+    seed: int,
+    stratified: bool,
+    distance: int,
+    identical_only: bool,
+) -> None:
+    """Make several versions that share no picture, nor any that look alike."""
     weights = {}
     for part in flat(parts):
         name, equals, weight = part.partition("=")
@@ -122,7 +134,12 @@ def split(session: Session, version: str, parts: tuple[tuple[str, ...], ...], se
             raise click.UsageError(f"--to takes NAME=WEIGHT, not {part!r}") from None
         if not equals or not name:
             raise click.UsageError(f"--to takes NAME=WEIGHT, not {part!r}")
-    made = session.project.datasets.get(version).split(weights, seed=seed).result()
+    if not identical_only and not measure(session, [version]):
+        return
+    told = session.project.datasets.get(version).split(
+        weights, seed=seed, stratified=stratified, distance=None if identical_only else distance
+    )
+    made = told.result()
     columns = {"version": "name", "pictures": "picture_count", "annotated": "annotated_count", "boxes": "box_count"}
     session.output.many((entry.data for entry in made), columns=columns)
     names = [entry.name for entry in made]

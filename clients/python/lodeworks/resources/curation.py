@@ -147,6 +147,28 @@ class AsyncCuration:
 
         return await task_of(self._connection, response.task_id, count)
 
+    async def thumbnails(self, datasets: Sequence[str], *, picture_digests: Sequence[str] = ()) -> AsyncTask[int]:
+        """Makes the thumbnails that pictures lack; the result is how many those were.
+
+        Args:
+            datasets: One or more: ``name``, ``name@3`` or id.
+            picture_digests: Only of these pictures, at most 1,000; empty = of all.
+        """
+        request = pb.MakeThumbnailsRequest(
+            project=self._project, datasets=datasets, picture_digests=picture_digests, request_id=new_request_id()
+        )
+        response: pb.MakeThumbnailsResponse = await self._connection.call(
+            CurationServiceStub, "MakeThumbnails", request
+        )
+        missing = response.missing
+        if not response.task_id:
+            return done(self._connection, missing)
+
+        async def count(_: TaskData) -> int:
+            return missing
+
+        return await task_of(self._connection, response.task_id, count)
+
     async def analyze(
         self, datasets: Sequence[str], *, prediction_set_ids: Sequence[str] = ()
     ) -> AsyncTask[AsyncAnalysis]:

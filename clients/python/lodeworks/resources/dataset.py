@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lodeworks.api.dataset.v1 import dataset_pb2 as pb
 from lodeworks.api.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
 from lodeworks.connection import AsyncConnection, new_request_id
+from lodeworks.contact_sheet import contact_sheet_html
 from lodeworks.folder import archive_of, download_place, is_address, source_name, unpack
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.resources.paging import pages
@@ -16,7 +17,7 @@ from lodeworks.resources.task import AsyncTask, done, task_of
 from lodeworks.settings import settings_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from lodeworks.api.task.v1.task_pb2 import Task as TaskData
 
@@ -60,13 +61,19 @@ class AsyncDatasetVersion:
         return response.stats
 
     async def pictures(
-        self, *, where: pb.Filter | None = None, prediction_set_id: str = "", page_size: int = 200
+        self,
+        *,
+        where: pb.Filter | None = None,
+        prediction_set_id: str = "",
+        thumbnails: bool = False,
+        page_size: int = 200,
     ) -> AsyncIterator[pb.Picture]:
-        """Yields the pictures with their boxes, page by page.
+        """Yields the pictures with their boxes, page by page; beside predictions, with what became of each box.
 
         Args:
             where: Only those that pass.
-            prediction_set_id: Predictions to show beside.
+            prediction_set_id: Predictions to show beside: an id, or the name of a model; empty = those of ``where``.
+            thumbnails: True names the thumbnails that ``curation.thumbnails`` made.
             page_size: Pictures per call.
         """
         request = pb.ListPicturesRequest(
@@ -74,6 +81,7 @@ class AsyncDatasetVersion:
             dataset=self.id,
             filter=where,
             prediction_set_id=prediction_set_id,
+            thumbnails=thumbnails,
             page_size=page_size,
         )
         async for picture in pages(self._connection, DatasetServiceStub, "ListPictures", request, items="pictures"):
@@ -82,6 +90,27 @@ class AsyncDatasetVersion:
     async def picture_bytes(self, picture: pb.Picture) -> bytes:
         """Returns the file of one picture; for many, export the version."""
         return await self._connection.read_blob(self._project, picture.digest)
+
+    async def write_thumbnails(self, pictures: Iterable[pb.Picture], folder: Path | str) -> list[Path]:
+        """Writes the thumbnails of pictures (``pictures(thumbnails=True)``) into a folder, as ``<digest>.jpg``.
+
+        Pictures that have none are left out.
+        """
+        written = []
+        for picture in pictures:
+            if picture.thumbnail_digest:
+                data = await self._connection.read_blob(self._project, picture.thumbnail_digest)
+                written.append(_written(Path(folder) / f"{picture.digest}.jpg", data))
+        return written
+
+    async def write_contact_sheet(self, pictures: Sequence[pb.Picture], out: Path | str) -> Path:
+        """Writes a page that shows the thumbnails of pictures (``pictures(thumbnails=True)``) with their boxes."""
+        small = {
+            picture.digest: await self._connection.read_blob(self._project, picture.thumbnail_digest)
+            for picture in pictures
+            if picture.thumbnail_digest
+        }
+        return _written(Path(out), contact_sheet_html(self.name, pictures, small).encode())
 
     async def report(self) -> Mapping[str, Any]:
         """Returns the report of the import that made this version."""
@@ -133,33 +162,47 @@ class AsyncDatasetVersion:
         return self._done(response.version)
 
     async def sample(
-        self, *, count: int = 0, share: float = 0.0, seed: int = 0, to: str = ""
+        self, *, count: int = 0, share: float = 0.0, seed: int = 0, stratified: bool = False, to: str = ""
     ) -> AsyncTask[AsyncDatasetVersion]:
-        """Makes a version with a count or a share (0 to 1) of the pictures, drawn with a seed."""
+        """Makes a version with a count or a share (0 to 1) of the pictures, drawn with a seed.
+
+        ``stratified`` gives each class its share, rare classes first.
+        """
         request = pb.SampleDatasetRequest(
             project=self._project,
             dataset=self.id,
             count=count,
             share=share,
             seed=seed,
+            stratified=stratified,
             to=to,
             request_id=new_request_id(),
         )
         response: pb.SampleDatasetResponse = await self._connection.call(DatasetServiceStub, "SampleDataset", request)
         return self._done(response.version)
 
-    async def split(self, parts: Mapping[str, float], *, seed: int = 0) -> AsyncTask[tuple[AsyncDatasetVersion, ...]]:
+    async def split(
+        self, parts: Mapping[str, float], *, seed: int = 0, stratified: bool = True, distance: int | None = None
+    ) -> AsyncTask[tuple[AsyncDatasetVersion, ...]]:
         """Makes several versions that share no picture.
 
         Args:
             parts: Name of a dataset → its weight; the share is the weight over the sum of all.
             seed: The same seed splits the same way.
+            stratified: True gives each class its share in every part, rare classes first.
+            distance: Pictures whose perceptual hashes differ in at most so many of 64 bits stay together (3 = nearly
+                the same); they must be measured, see ``curation.signals``. None = only identical files.
+
+        Raises:
+            ConflictError: SIGNALS_MISSING, while pictures were not measured.
         """
         request = pb.SplitDatasetRequest(
             project=self._project,
             dataset=self.id,
             parts=[pb.SplitPart(to=to, weight=weight) for to, weight in parts.items()],
             seed=seed,
+            stratified=stratified,
+            distance=distance,
             request_id=new_request_id(),
         )
         response: pb.SplitDatasetResponse = await self._connection.call(DatasetServiceStub, "SplitDataset", request)
@@ -409,3 +452,10 @@ class AsyncDatasets:
 
     async def _made(self, task: TaskData) -> AsyncDatasetVersion:
         return await self.get(task.result.id)
+
+
+def _written(path: Path, data: bytes) -> Path:
+    """Writes a file, its folder too, and returns it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

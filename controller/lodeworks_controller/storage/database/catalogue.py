@@ -8,6 +8,7 @@ from lodeworks_formats.manifest import SegmentRef
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, func, insert, or_, select, update
 
 from lodeworks_controller.domain.lineage import Edge, Node
+from lodeworks_controller.domain.manifest import THUMBNAILS
 from lodeworks_controller.domain.view import View
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, JsonText, metadata
@@ -40,6 +41,17 @@ signal_segments = Table(
     Column("first_id", BigInteger, nullable=False),
     Column("last_id", BigInteger, nullable=False),
     Column("algorithm_version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+thumbnail_segments = Table(
+    "thumbnail_segments",
+    metadata,
+    Column("digest", Digest, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("first_id", BigInteger, nullable=False),
+    Column("last_id", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
 )
 
@@ -115,7 +127,22 @@ class SqlCatalogueRows:
 
     async def add_signal_segment(self, segment: SegmentRef, *, algorithm_version: int) -> None:
         """Notes a new segment of signals; the same again is harmless."""
-        known = select(signal_segments.c.digest).where(signal_segments.c.digest == segment.digest)
+        await self._note(signal_segments, segment, algorithm_version=algorithm_version)
+
+    async def thumbnail_segments(self) -> Sequence[SegmentRef]:
+        """Returns all segments that say which thumbnail is whose, by their ids."""
+        query = select(thumbnail_segments).order_by(thumbnail_segments.c.first_id)
+        found = (await self._connection.execute(query)).all()
+        return [
+            SegmentRef(THUMBNAILS, row.digest, row.size_bytes, row.rows, row.first_id, row.last_id) for row in found
+        ]
+
+    async def add_thumbnail_segment(self, segment: SegmentRef) -> None:
+        """Notes a new segment of thumbnails; the same again is harmless."""
+        await self._note(thumbnail_segments, segment)
+
+    async def _note(self, table: Table, segment: SegmentRef, **more: int) -> None:
+        known = select(table.c.digest).where(table.c.digest == segment.digest)
         if (await self._connection.execute(known)).first() is not None:
             return
         values = {
@@ -124,10 +151,10 @@ class SqlCatalogueRows:
             "rows": segment.rows,
             "first_id": segment.first_id,
             "last_id": segment.last_id,
-            "algorithm_version": algorithm_version,
             "created_at": self._now,
+            **more,
         }
-        await self._connection.execute(insert(signal_segments), values)
+        await self._connection.execute(insert(table), values)
 
     async def view(self, key: str) -> View | None:
         """Returns the view that was built for a key."""

@@ -54,7 +54,7 @@ def assemble(
         "predictions": pa.nulls(len(aids), _LISTS),
     }
     if predictions is not None:
-        recs = _prediction_records(predictions, aids)
+        recs = prediction_records(predictions, aids)
         columns["predictions"] = box_lists_of(recs, source=predictions, classes=classes)
     return pa.table(columns).cast(PICTURES_SCHEMA)
 
@@ -84,7 +84,7 @@ def _names_of(source: Source, aids: Ids) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets), rows.column("name").combine_chunks()).cast(_STRINGS)
 
 
-def _prediction_records(source: Source, aids: Ids) -> Ids:
+def prediction_records(source: Source, aids: Ids) -> Ids:
     """Returns for each picture its newest record in a prediction set, -1 where there is none."""
     rows = rows_of((source,), RECORDS, aids).sort_by([("aid", "ascending"), ("rec", "ascending")])
     held, recs = ids_of(rows.column("aid")), ids_of(rows.column("rec"))

@@ -20,7 +20,9 @@ from lodeworks_controller.domain.expression import (
     Not,
 )
 from lodeworks_controller.domain.manifest import ASSETS
-from lodeworks_controller.storage.segments.job_types import Source
+from lodeworks_controller.domain.outcome import HasPrediction
+from lodeworks_controller.storage.segments.job_types import Beside, Source
+from lodeworks_controller.storage.segments.outcomes import pictures_with
 from lodeworks_controller.storage.segments.reading import Counts, Ids, IdSet, ids_of, ids_or_none, rows_of
 
 Flags = NDArray[np.bool_]
@@ -42,12 +44,21 @@ class Question:
         members: Arrow table (aid, rec, tags), sorted by aid.
         source: The version's segments.
         rids: Class name as the condition spells it → raw classes that mean it; "" → all classes of the project.
+        beside: The prediction set that conditions on predictions ask about.
     """
 
-    def __init__(self, members: Any, *, source: Source, rids: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        members: Any,
+        *,
+        source: Source,
+        rids: Mapping[str, tuple[int, ...]],
+        beside: Beside | None = None,
+    ) -> None:
         self._members = members
         self._source = source
         self._rids = rids
+        self._beside = beside
         self.counts = Counts((source,))
 
     def holds(self, condition: Condition) -> Flags:  # noqa: PLR0911 (one per shape)
@@ -61,6 +72,8 @@ class Question:
                 return self._recs >= 0
             case Compare():
                 return self._compare(condition)
+            case HasPrediction():
+                return self._predicted(condition)
             case Not(part=part):
                 return ~self.holds(part)
             case All(parts=parts):
@@ -119,6 +132,16 @@ class Question:
             return np.zeros(len(self._recs), dtype=np.int64)
         places = np.minimum(np.searchsorted(known, self._recs), len(known) - 1)
         return np.where(known[places] == self._recs, counted[places], 0)
+
+    def _predicted(self, condition: HasPrediction) -> Flags:
+        if self._beside is None:
+            raise RuntimeError("a condition asks about predictions, and no prediction set is named")
+        rids = None
+        if condition.classes:
+            rids = IdSet(
+                np.array(sorted({rid for name in condition.classes for rid in self._rids[name]}), dtype=np.int64)
+            )
+        return pictures_with(self._members, condition, source=self._source, beside=self._beside, rids=rids)
 
     def _compare(self, condition: Compare) -> Flags:
         if condition.measure == "boxes":

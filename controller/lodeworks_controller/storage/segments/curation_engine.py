@@ -1,12 +1,11 @@
 """The storage's side of keeping datasets in order: runs the jobs, stores what they write."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from lodeworks_formats.manifest import SegmentRef, VersionManifest
 
 from lodeworks_controller.domain.curation import Difference, Leaks
-from lodeworks_controller.domain.manifest import Derived
+from lodeworks_controller.domain.manifest import THUMBNAILS, Derived
 from lodeworks_controller.service.curation import TagWork, Thinner
 from lodeworks_controller.service.segments import EachDigests, Stored
 from lodeworks_controller.storage.segments import curation_jobs as jobs
@@ -16,12 +15,13 @@ from lodeworks_controller.storage.segments.curation_jobs import (
     LeaksJob,
     MeasuredJob,
     OrphansJob,
+    ShrunkJob,
     SignalsJob,
     TagJob,
+    ThumbnailsJob,
     UnmeasuredJob,
 )
 from lodeworks_controller.storage.segments.engine import hand_over
-from lodeworks_controller.storage.segments.job_types import Located
 from lodeworks_controller.storage.segments.workshop import Workshop
 
 
@@ -43,13 +43,14 @@ class CurationEngine:
                 box_rids=work.box_rids,
                 first_rec=work.first_rec,
                 folder=str(folder),
+                beside=await self._shop.beside(work.beside, folder),
             )
             return await self._shop.derived(await self._shop.run(jobs.TAG, job))
 
     async def dedup(self, source: VersionManifest, *, signals: Sequence[SegmentRef], distance: int) -> Thinner:
         """Keeps one of each group of pictures that look alike; raises ConflictError SIGNALS_MISSING."""
         async with self._shop.folder() as folder:
-            measured = await self._signals(signals, folder)
+            measured = await self._shop.each_located(signals, folder)
             job = DedupJob(await self._shop.located(source, folder), measured, distance, str(folder))
             found = await self._shop.run(jobs.DEDUP, job)
             return Thinner(await self._shop.derived(found.outcome), found.removed)
@@ -66,14 +67,14 @@ class CurationEngine:
         """Finds what versions share; raises ConflictError SIGNALS_MISSING where likeness is asked for."""
         async with self._shop.folder() as folder:
             located = tuple([await self._shop.located(part, folder) for part in parts])
-            job = LeaksJob(located, await self._signals(signals, folder), distance, limit)
+            job = LeaksJob(located, await self._shop.each_located(signals, folder), distance, limit)
             return await self._shop.run(jobs.LEAKS, job)
 
     async def unmeasured(self, sources: Sequence[VersionManifest], *, signals: Sequence[SegmentRef]) -> Derived | None:
         """Returns the members whose pictures have no signals, as a version that nobody sees; None when all have."""
         async with self._shop.folder() as folder:
             located = tuple([await self._shop.located(source, folder) for source in sources])
-            job = UnmeasuredJob(located, await self._signals(signals, folder), str(folder))
+            job = UnmeasuredJob(located, await self._shop.each_located(signals, folder), str(folder))
             found = await self._shop.run(jobs.UNMEASURED, job)
             return None if found is None else await self._shop.derived(found)
 
@@ -87,19 +88,55 @@ class CurationEngine:
             await self._shop.store([written])
             return written.ref
 
+    async def unshrunk(self, sources: Sequence[VersionManifest], *, thumbnails: Sequence[SegmentRef]) -> Derived | None:
+        """Returns the members whose pictures have no thumbnail, as a version that nobody sees; None when all have."""
+        async with self._shop.folder() as folder:
+            located = tuple([await self._shop.located(source, folder) for source in sources])
+            known = await self._shop.each_located(thumbnails, folder)
+            found = await self._shop.run(jobs.UNMEASURED, UnmeasuredJob(located, known, str(folder), THUMBNAILS))
+            return None if found is None else await self._shop.derived(found)
+
+    async def take_shrunk(self, shrunk: str, *, sources: Sequence[VersionManifest], each: EachDigests) -> SegmentRef:
+        """Turns thumbnails that a worker made into a segment, and hands over their digests; raises BadOutputError."""
+        async with self._shop.folder() as folder:
+            file, digests = await self._shop.path(shrunk, folder), folder / "digests"
+            located = tuple([await self._shop.located(source, folder) for source in sources])
+            written = await self._shop.run(jobs.SHRUNK, ShrunkJob(file, located, str(folder), str(digests)))
+            await hand_over(digests, each)
+            await self._shop.store([written])
+            return written.ref
+
+    async def thumbnails_of(
+        self, sources: Sequence[VersionManifest], *, thumbnails: Sequence[SegmentRef], each: EachDigests
+    ) -> None:
+        """Hands over the digests of the thumbnails that pictures of versions have."""
+        async with self._shop.folder() as folder:
+            located = tuple([await self._shop.located(source, folder) for source in sources])
+            path = folder / "digests"
+            job = ThumbnailsJob(located, await self._shop.each_located(thumbnails, folder), str(path))
+            await self._shop.run(jobs.THUMBNAILS_OF, job)
+            await hand_over(path, each)
+
     async def signals_of(self, source: VersionManifest, *, signals: Sequence[SegmentRef]) -> Stored:
         """Writes the signals of a version's pictures by digest."""
         async with self._shop.folder() as folder:
             path = folder / "signals.parquet"
-            job = SignalsJob(await self._shop.located(source, folder), await self._signals(signals, folder), str(path))
+            job = SignalsJob(
+                await self._shop.located(source, folder), await self._shop.each_located(signals, folder), str(path)
+            )
             pictures = await self._shop.run(jobs.SIGNALS_OF, job)
             blob = await self._shop.blobs.put_file(path, move=True)
             return Stored(blob.digest, blob.size_bytes, pictures)
 
     async def orphans(
-        self, dead: Sequence[VersionManifest], living: Sequence[VersionManifest], *, each: EachDigests
+        self,
+        dead: Sequence[VersionManifest],
+        living: Sequence[VersionManifest],
+        *,
+        thumbnails: Sequence[SegmentRef],
+        each: EachDigests,
     ) -> None:
-        """Hands over the digests of pictures of the dead that none of the living has."""
+        """Hands over the digests of pictures of the dead that none of the living has, and of their thumbnails."""
         async with self._shop.folder() as folder:
             path = folder / "digests"
             job = OrphansJob(
@@ -107,9 +144,7 @@ class CurationEngine:
                 tuple([await self._shop.located(one, folder) for one in living]),
                 str(path),
                 self._shop.limits(folder),
+                await self._shop.each_located(thumbnails, folder),
             )
             await self._shop.run(jobs.ORPHANS, job)
             await hand_over(path, each)
-
-    async def _signals(self, signals: Sequence[SegmentRef], folder: Path) -> tuple[Located, ...]:
-        return tuple([Located(ref, await self._shop.path(ref.digest, folder)) for ref in signals])

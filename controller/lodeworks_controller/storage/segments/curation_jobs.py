@@ -6,7 +6,8 @@ from typing import Final
 
 from lodeworks_controller.domain.curation import Difference, Leaks
 from lodeworks_controller.domain.expression import Condition
-from lodeworks_controller.storage.segments.job_types import Limits, Located, Outcome, Source, Written
+from lodeworks_controller.domain.manifest import SIGNALS
+from lodeworks_controller.storage.segments.job_types import Beside, Limits, Located, Outcome, Source, Written
 from lodeworks_controller.storage.segments.pool import Work
 
 _HERE: Final = __name__.rpartition(".")[0]
@@ -29,6 +30,7 @@ class TagJob:
     box_rids: tuple[int, ...] | None
     first_rec: int
     folder: str
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,12 @@ class LeaksJob:
 
 @dataclass(frozen=True, slots=True)
 class UnmeasuredJob:
-    """Writes members whose pictures have no signals as a version of their own; nothing when there are none."""
+    """Writes members of whose pictures segments of a kind say nothing as a version; nothing when there are none."""
 
     sources: tuple[Source, ...]
-    signals: tuple[Located, ...]
+    known: tuple[Located, ...]
     folder: str
+    kind: str = SIGNALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +91,36 @@ class SignalsJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ShrunkJob:
+    """Checks thumbnails of members of versions, and turns them into a segment.
+
+    ``digests_path`` is a new file: the digests of the thumbnails, 32 bytes each.
+    """
+
+    shrunk: str
+    sources: tuple[Source, ...]
+    folder: str
+    digests_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThumbnailsJob:
+    """Writes the digests of the thumbnails of members of versions into a file, 32 bytes each."""
+
+    sources: tuple[Source, ...]
+    thumbnails: tuple[Located, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class OrphansJob:
-    """Writes the digests of pictures of the dead that none of the living has, 32 bytes each."""
+    """Writes the digests of pictures of the dead that none of the living has, thumbnails with them, 32 bytes each."""
 
     dead: tuple[Source, ...]
     living: tuple[Source, ...]
     path: str
     limits: Limits
+    thumbnails: tuple[Located, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +137,7 @@ LEAKS: Final[Work[LeaksJob, Leaks]] = Work(f"{_HERE}.likeness", "find_leaks")
 DIFF: Final[Work[DiffJob, Difference]] = Work(f"{_HERE}.difference", "diff_members")
 UNMEASURED: Final[Work[UnmeasuredJob, Outcome | None]] = Work(f"{_HERE}.signals", "find_unmeasured")
 MEASURED: Final[Work[MeasuredJob, Written]] = Work(f"{_HERE}.signals", "take_measured")
+SHRUNK: Final[Work[ShrunkJob, Written]] = Work(f"{_HERE}.thumbnails", "take_shrunk")
+THUMBNAILS_OF: Final[Work[ThumbnailsJob, int]] = Work(f"{_HERE}.thumbnails", "write_thumbnails")
 SIGNALS_OF: Final[Work[SignalsJob, int]] = Work(f"{_HERE}.signals", "write_signals")
 ORPHANS: Final[Work[OrphansJob, int]] = Work(f"{_HERE}.difference", "write_orphans")

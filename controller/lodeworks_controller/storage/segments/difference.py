@@ -20,6 +20,7 @@ from lodeworks_controller.storage.segments.reading import (
     read_members,
     unique,
 )
+from lodeworks_controller.storage.segments.thumbnails import thumbnails_of
 
 
 def diff_members(job: DiffJob) -> Difference:
@@ -67,6 +68,7 @@ def write_orphans(job: OrphansJob) -> int:
         segments = unique(job.dead, ASSETS)
         for batch in batches_of(segments, IdSet(aids), columns=["aid", "digest", "derived_digest"]):
             found = {*batch.column("digest").to_pylist(), *batch.column("derived_digest").drop_null().to_pylist()}
+            found.update(thumbnails_of(job.thumbnails, ids_of(batch.column("aid"))).values())
             stream.write(b"".join(sorted(found)))
             count += len(found)
     return count

@@ -9,10 +9,21 @@ from lodeworks_formats.manifest import SegmentRef, VersionManifest
 from lodeworks_controller.domain.expression import Condition
 from lodeworks_controller.domain.manifest import ASSETS, Derived
 from lodeworks_controller.domain.operation import Conflict
-from lodeworks_controller.service.segments import Arrived, EachDigests, Inspection, Page, Rids, Stored
+from lodeworks_controller.service.segments import (
+    Arrived,
+    Dealing,
+    EachDigests,
+    Inspection,
+    Page,
+    PageWish,
+    PredictionsBeside,
+    Rids,
+    Stored,
+)
 from lodeworks_controller.storage.segments import jobs
 from lodeworks_controller.storage.segments.job_types import (
     ArriveJob,
+    DealJob,
     DigestsJob,
     ExcludeJob,
     FilterJob,
@@ -40,11 +51,14 @@ class SegmentEngine:
         self._shop = shop
         self._shortlists = Shortlists(shop.pool, folder=shop.scratch / "shortlists")
 
-    async def filter(self, source: VersionManifest, condition: Condition, *, rids: Rids) -> Derived:
+    async def filter(
+        self, source: VersionManifest, condition: Condition, *, rids: Rids, beside: PredictionsBeside | None = None
+    ) -> Derived:
         """Keeps the pictures that fulfil the condition."""
         async with self._shop.folder() as folder:
             found = await self._shop.located(source, folder)
-            job = FilterJob(found, condition, dict(rids), str(folder), self._shop.limits(folder))
+            asked = await self._shop.beside(beside, folder)
+            job = FilterJob(found, condition, dict(rids), str(folder), self._shop.limits(folder), asked)
             return await self._shop.derived(await self._shop.run(jobs.FILTER, job))
 
     async def merge(self, host: VersionManifest, guest: VersionManifest, *, conflict: Conflict) -> Derived:
@@ -61,12 +75,20 @@ class SegmentEngine:
             job = ExcludeJob(await self._shop.located(host, folder), without, str(folder), self._shop.limits(folder))
             return await self._shop.derived(await self._shop.run(jobs.EXCLUDE, job))
 
-    async def draw(self, source: VersionManifest, *, sizes: Sequence[int], seed: int) -> tuple[Derived, ...]:
-        """Draws disjoint parts by chance."""
+    async def draw(
+        self, source: VersionManifest, *, sizes: Sequence[int], seed: int, how: Dealing | None = None
+    ) -> tuple[Derived, ...]:
+        """Draws disjoint parts by chance, or deals them out; raises ConflictError SIGNALS_MISSING."""
         async with self._shop.folder() as folder:
             found = await self._shop.located(source, folder)
-            job = PartsJob(found, tuple(sizes), seed, str(folder), self._shop.limits(folder))
-            return tuple([await self._shop.derived(part) for part in await self._shop.run(jobs.DRAW, job)])
+            if how is None:
+                job = PartsJob(found, tuple(sizes), seed, str(folder), self._shop.limits(folder))
+                parts = await self._shop.run(jobs.DRAW, job)
+            else:
+                signals = await self._shop.each_located(how.signals, folder)
+                dealt = DealJob(found, tuple(sizes), seed, str(folder), how.classes, how.distance, signals)
+                parts = await self._shop.run(jobs.DEAL, dealt)
+            return tuple([await self._shop.derived(part) for part in parts])
 
     async def select(self, source: VersionManifest, digests: Sequence[str]) -> Derived:
         """Keeps the pictures with these digests."""
@@ -81,30 +103,23 @@ class SegmentEngine:
             job = PositivesJob(await self._shop.located(source, folder), tuple(map(tuple, groups)))
             return await self._shop.run(jobs.POSITIVES, job)
 
-    async def page(
-        self,
-        source: VersionManifest,
-        *,
-        classes: Mapping[int, str],
-        after_aid: int,
-        limit: int,
-        condition: Condition | None = None,
-        rids: Rids | None = None,
-        predictions: VersionManifest | None = None,
-    ) -> Page:
+    async def page(self, source: VersionManifest, wish: PageWish, *, classes: Mapping[int, str]) -> Page:
         """Returns pictures behind an aid with their boxes."""
         async with self._shop.folder() as folder:
             found = await self._shop.located(source, folder)
             shortlist = None
-            if condition is not None:
-                shortlist = await self._shortlists.find(source, condition, rids or {}, found)
+            if wish.condition is not None:
+                asked = await self._shop.beside(wish.beside, folder)
+                shortlist = await self._shortlists.find(source, wish, found, asked)
             job = PageJob(
                 source=found,
                 classes=dict(classes),
-                after_aid=after_aid,
-                limit=limit,
+                after_aid=wish.after_aid,
+                limit=wish.limit,
                 shortlist=shortlist,
-                predictions=None if predictions is None else await self._shop.located(predictions, folder),
+                predictions=None if wish.predictions is None else await self._shop.located(wish.predictions, folder),
+                compared=wish.compared,
+                thumbnails=await self._shop.each_located(wish.thumbnails, folder),
             )
             return await self._shop.run(jobs.PAGE, job)
 

@@ -1,13 +1,14 @@
 """Jobs on segments: what goes to a process of the pool and what comes back. Light: neither DuckDB nor Arrow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lodeworks_formats.manifest import SegmentRef
 
 from lodeworks_controller.domain.expression import Condition
 from lodeworks_controller.domain.manifest import Statistics
 from lodeworks_controller.domain.operation import Conflict
+from lodeworks_controller.domain.outcome import HasPrediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,14 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """A prediction set that conditions ask about: its segments, and rid → class name under the project's map."""
+
+    predictions: Source
+    classes: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class FilterJob:
     """Keeps the members that fulfil a condition."""
 
@@ -77,6 +86,7 @@ class FilterJob:
     rids: Mapping[str, tuple[int, ...]]
     folder: str
     limits: Limits
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class ShortlistJob:
     condition: Condition
     rids: Mapping[str, tuple[int, ...]]
     path: str
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,23 @@ class PartsJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DealJob:
+    """Deals members out to disjoint parts of given sizes; what they leave over belongs to none.
+
+    ``classes`` are the raw classes of each class whose share every part gets, None = by chance alone. With a
+    ``distance``, pictures whose perceptual hashes differ in at most so many bits stay together, sizes or not.
+    """
+
+    source: Source
+    sizes: tuple[int, ...]
+    seed: int
+    folder: str
+    classes: tuple[tuple[int, ...], ...] | None = None
+    distance: int | None = None
+    signals: tuple[Located, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SelectJob:
     """Keeps the pictures with the given digests; digests that are no members are left out."""
 
@@ -141,7 +169,10 @@ class PositivesJob:
 
 @dataclass(frozen=True, slots=True)
 class PageJob:
-    """Reads up to ``limit`` members behind an aid; of those in the shortlist, if there is one."""
+    """Reads up to ``limit`` members behind an aid; of those in the shortlist, if there is one.
+
+    With predictions, each box says what became of it under ``compared``.
+    """
 
     source: Source
     classes: Mapping[int, str]
@@ -149,6 +180,8 @@ class PageJob:
     limit: int
     shortlist: str | None = None
     predictions: Source | None = None
+    compared: HasPrediction = field(default_factory=HasPrediction)
+    thumbnails: tuple[Located, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

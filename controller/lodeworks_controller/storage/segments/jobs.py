@@ -6,6 +6,7 @@ from lodeworks_controller.service.segments import Inspection, Page
 from lodeworks_controller.storage.segments.job_types import (
     Arrival,
     ArriveJob,
+    DealJob,
     DigestsJob,
     ExcludeJob,
     FilterJob,
@@ -29,6 +30,7 @@ SHORTLIST: Final[Work[ShortlistJob, int]] = Work(f"{_HERE}.membership", "shortli
 MERGE: Final[Work[MergeJob, Outcome]] = Work(f"{_HERE}.membership", "merge_members")
 EXCLUDE: Final[Work[ExcludeJob, Outcome]] = Work(f"{_HERE}.membership", "exclude_members")
 DRAW: Final[Work[PartsJob, tuple[Outcome, ...]]] = Work(f"{_HERE}.membership", "draw_parts")
+DEAL: Final[Work[DealJob, tuple[Outcome, ...]]] = Work(f"{_HERE}.dealing", "deal_parts")
 SELECT: Final[Work[SelectJob, Outcome]] = Work(f"{_HERE}.membership", "select_members")
 POSITIVES: Final[Work[PositivesJob, tuple[int, ...]]] = Work(f"{_HERE}.membership", "positives")
 DIGESTS: Final[Work[DigestsJob, int]] = Work(f"{_HERE}.view", "write_digests")

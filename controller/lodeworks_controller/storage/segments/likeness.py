@@ -36,6 +36,18 @@ def dedup_members(job: DedupJob) -> Thinned:
     return Thinned(outcome_of(kept, sources=(job.source,), folder=job.folder), int((~keep).sum()))
 
 
+def alike_groups(signals: Sequence[Located], aids: Ids, *, distance: int) -> Ids:
+    """Returns for each picture the lowest place of those that look like it; what cannot be decoded is alone.
+
+    Raises ConflictError SIGNALS_MISSING.
+    """
+    hashes, hashed = _hashes(signals, aids)
+    places = np.flatnonzero(hashed)
+    groups = np.arange(len(aids))
+    groups[places] = places[groups_of(len(places), *near_pairs(hashes[places], distance=distance))]
+    return groups
+
+
 def find_leaks(job: LeaksJob) -> Leaks:
     """Runs a LeaksJob."""
     parts = [ids_of(read_members(part, columns=["aid"]).column("aid")) for part in job.parts]

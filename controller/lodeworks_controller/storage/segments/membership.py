@@ -54,7 +54,7 @@ _NONE: Final = -1
 def filter_members(job: FilterJob) -> Outcome:
     """Runs a FilterJob."""
     rows = read_members(job.source)
-    question = Question(rows, source=job.source, rids=job.rids)
+    question = Question(rows, source=job.source, rids=job.rids, beside=job.beside)
     kept = rows.filter(pa.array(question.holds(job.condition)))
     return outcome_of(kept, sources=(job.source,), folder=job.folder, counts=question.counts)
 
@@ -62,7 +62,7 @@ def filter_members(job: FilterJob) -> Outcome:
 def shortlist_members(job: ShortlistJob) -> int:
     """Runs a ShortlistJob and returns how many members there are."""
     rows = read_members(job.source)
-    question = Question(rows, source=job.source, rids=job.rids)
+    question = Question(rows, source=job.source, rids=job.rids, beside=job.beside)
     kept = rows.filter(pa.array(question.holds(job.condition)))
     write_segment(Path(job.path), kept, schema=MEMBERS_SCHEMA)
     return int(kept.num_rows)
@@ -131,13 +131,18 @@ def draw_parts(job: PartsJob) -> tuple[Outcome, ...]:
     """Runs a PartsJob: the same seed on the same members draws the same parts, on every machine."""
     rows = read_members(job.source)
     order = shuffle(ids_of(rows.column("aid")), seed=job.seed, first=sum(job.sizes))
-    outcomes, start = [], 0
-    for number, size in enumerate(job.sizes):
-        part = np.sort(order[start : start + size])
-        start += size
-        folder = Path(job.folder) / str(number)
-        folder.mkdir()
-        outcomes.append(outcome_of(rows.take(pa.array(part)), sources=(job.source,), folder=str(folder)))
+    ends = np.cumsum(job.sizes)
+    places = [np.sort(order[end - size : end]) for size, end in zip(job.sizes, ends.tolist(), strict=True)]
+    return parts_of(rows, places, job.source, job.folder)
+
+
+def parts_of(rows: Any, places: Sequence[Ids], source: Source, folder: str) -> tuple[Outcome, ...]:
+    """Writes the members at places, each part as a version of its own."""
+    outcomes = []
+    for number, part in enumerate(places):
+        own = Path(folder) / str(number)
+        own.mkdir()
+        outcomes.append(outcome_of(rows.take(pa.array(part)), sources=(source,), folder=str(own)))
     return tuple(outcomes)
 
 

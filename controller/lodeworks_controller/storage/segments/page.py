@@ -1,7 +1,7 @@
 """Pages: a few members at a time, as pictures."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +11,14 @@ from lodeworks_formats.segments import MEMBERS_SCHEMA
 from lodeworks_formats.segments.box_columns import box_lists
 
 from lodeworks_controller.domain.manifest import MEMBERS
-from lodeworks_controller.service.segments import Page
+from lodeworks_controller.service.segments import Page, PictureOutcomes
 from lodeworks_controller.storage.segments.assembly import assemble
-from lodeworks_controller.storage.segments.job_types import PageJob
+from lodeworks_controller.storage.segments.job_types import Beside, PageJob
+from lodeworks_controller.storage.segments.outcomes import OUTCOMES, by_place, compare
 from lodeworks_controller.storage.segments.reading import ids_of, unique
+from lodeworks_controller.storage.segments.thumbnails import thumbnails_of
+
+_OUTCOMES: Final = {code: outcome for outcome, code in OUTCOMES.items()}
 
 
 def read_page(job: PageJob) -> Page:
@@ -27,7 +31,26 @@ def read_page(job: PageJob) -> Page:
         return Page((), None)
     pictures = assemble(rows, source=job.source, classes=job.classes, predictions=job.predictions)
     aids = rows.column("aid").to_pylist()
-    return Page(tuple(zip(aids, pictures_of(pictures), strict=True)), aids[-1] if more else None)
+    return Page(
+        tuple(zip(aids, pictures_of(pictures), strict=True)),
+        aids[-1] if more else None,
+        outcomes=_outcomes(rows, aids, job),
+        thumbnails={
+            aid: digest.hex() for aid, digest in thumbnails_of(job.thumbnails, ids_of(rows.column("aid"))).items()
+        },
+    )
+
+
+def _outcomes(rows: Any, aids: Sequence[int], job: PageJob) -> dict[int, PictureOutcomes]:
+    """Returns what became of the boxes of each picture, in the order in which the page shows them."""
+    if job.predictions is None:
+        return {}
+    compared = compare(rows, job.compared, source=job.source, beside=Beside(job.predictions, job.classes))
+    truths, predictions = (by_place(side, members=len(aids)) for side in (compared.truths, compared.predictions))
+    return {
+        aid: PictureOutcomes(tuple(map(_OUTCOMES.get, mine)), tuple(map(_OUTCOMES.get, theirs)))
+        for aid, mine, theirs in zip(aids, truths, predictions, strict=True)
+    }
 
 
 def _behind(paths: Sequence[str], *, after_aid: int, count: int) -> Any:

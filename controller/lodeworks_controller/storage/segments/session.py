@@ -16,9 +16,19 @@ from lodeworks_formats.segments import (
     PROVENANCE_SCHEMA,
     RECORDS_SCHEMA,
     SIGNALS_SCHEMA,
+    THUMBNAILS_SCHEMA,
 )
 
-from lodeworks_controller.domain.manifest import ASSETS, BOXES, COUNTS, MEMBERS, PROVENANCE, RECORDS, SIGNALS
+from lodeworks_controller.domain.manifest import (
+    ASSETS,
+    BOXES,
+    COUNTS,
+    MEMBERS,
+    PROVENANCE,
+    RECORDS,
+    SIGNALS,
+    THUMBNAILS,
+)
 from lodeworks_controller.storage.segments.job_types import Limits, Located
 
 SCHEMAS = {
@@ -29,6 +39,7 @@ SCHEMAS = {
     PROVENANCE: PROVENANCE_SCHEMA,
     RECORDS: RECORDS_SCHEMA,
     SIGNALS: SIGNALS_SCHEMA,
+    THUMBNAILS: THUMBNAILS_SCHEMA,
 }
 
 

@@ -20,7 +20,12 @@ from lodeworks_controller.storage.segments.written import Writer
 
 def signals_of(signals: Sequence[Located], aids: Ids, *, columns: Sequence[str]) -> Any:
     """Returns one row (aid, columns) for each of the pictures that is measured, by aid."""
-    found = rows_of((Source(tuple(signals)),), SIGNALS, aids, columns=["aid", *columns])
+    return rows_about(signals, SIGNALS, aids, columns=columns)
+
+
+def rows_about(segments: Sequence[Located], kind: str, aids: Ids, *, columns: Sequence[str]) -> Any:
+    """Returns one row (aid, columns) for each of the pictures that segments of a kind speak of, by aid."""
+    found = rows_of((Source(tuple(segments)),), kind, aids, columns=["aid", *columns])
     held = ids_of(found.column("aid"))
     if np.all(held[1:] > held[:-1]):
         return found
@@ -32,7 +37,7 @@ def find_unmeasured(job: UnmeasuredJob) -> Outcome | None:
     """Runs an UnmeasuredJob."""
     rows = pa.concat_tables([read_members(source) for source in job.sources]).combine_chunks()
     aids, firsts = np.unique(ids_of(rows.column("aid")), return_index=True)
-    known = ids_of(signals_of(job.signals, aids, columns=["phash"]).column("aid"))
+    known = ids_of(rows_about(job.known, job.kind, aids, columns=()).column("aid"))
     fresh = ~IdSet(known).contains(aids)
     if not fresh.any():
         return None

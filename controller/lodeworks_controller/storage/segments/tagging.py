@@ -31,7 +31,7 @@ _ROWS_PER_SEGMENT = 1_000_000
 def tag_members(job: TagJob) -> Outcome:
     """Runs a TagJob."""
     rows = read_members(job.source)
-    question = Question(rows, source=job.source, rids=job.rids)
+    question = Question(rows, source=job.source, rids=job.rids, beside=job.beside)
     chosen = np.ones(rows.num_rows, dtype=np.bool_) if job.condition is None else question.holds(job.condition)
     if job.box_rids is None:
         tags = _changed(rows.column("tags").combine_chunks(), chosen, add=job.add, remove=job.remove)

@@ -3,16 +3,17 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from lodeworks_formats.manifest import VersionManifest
+from lodeworks_formats.manifest import SegmentRef, VersionManifest
 
 from lodeworks_controller.domain.manifest import Derived
 from lodeworks_controller.service.content import BlobStore
-from lodeworks_controller.storage.segments.job_types import Limits, Located, Outcome, Source, Written
+from lodeworks_controller.service.segments import PredictionsBeside
+from lodeworks_controller.storage.segments.job_types import Beside, Limits, Located, Outcome, Source, Written
 from lodeworks_controller.storage.segments.pool import Pool, Work
 
 Job = TypeVar("Job")
@@ -67,6 +68,14 @@ class Workshop:
     async def located(self, manifest: VersionManifest, folder: Path) -> Source:
         """Returns the segments of a manifest as files."""
         return Source(tuple([Located(ref, await self.path(ref.digest, folder)) for ref in manifest.segments]))
+
+    async def each_located(self, refs: Iterable[SegmentRef], folder: Path) -> tuple[Located, ...]:
+        """Returns segments as files."""
+        return tuple([Located(ref, await self.path(ref.digest, folder)) for ref in refs])
+
+    async def beside(self, asked: PredictionsBeside | None, folder: Path) -> Beside | None:
+        """Returns the files of a prediction set that a condition asks about."""
+        return None if asked is None else Beside(await self.located(asked.manifest, folder), dict(asked.classes))
 
     async def path(self, digest: str, folder: Path) -> str:
         """Returns a file with the blob's bytes and nothing else: the store's own, or a copy out of a pack."""

@@ -902,6 +902,70 @@ class ComputeSignalsResponse(_message.Message):
 Global___ComputeSignalsResponse: _TypeAlias = ComputeSignalsResponse  # noqa: Y015
 
 @_typing.final
+class MakeThumbnailsRequest(_message.Message):
+    """Request for CurationService.MakeThumbnails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    DATASETS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PICTURE_DIGESTS_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """Id or name."""
+    request_id: _builtins.str
+    """Chosen by the caller once per intent, so that a repeat is harmless."""
+    @_builtins.property
+    def datasets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One or more: `name`, `name@3` or id."""
+
+    @_builtins.property
+    def picture_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only of these pictures, by digest, at most 1,000; empty = of all."""
+
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        datasets: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
+        picture_digests: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "picture_digests", b"picture_digests", "project", b"project", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeThumbnailsRequest: _TypeAlias = MakeThumbnailsRequest  # noqa: Y015
+
+@_typing.final
+class MakeThumbnailsResponse(_message.Message):
+    """Response of CurationService.MakeThumbnails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task; empty when nothing is missing."""
+    missing: _builtins.int
+    """Pictures that are to get one."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        missing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeThumbnailsResponse: _TypeAlias = MakeThumbnailsResponse  # noqa: Y015
+
+@_typing.final
 class AnalyzeDatasetsRequest(_message.Message):
     """Request for CurationService.AnalyzeDatasets."""
 

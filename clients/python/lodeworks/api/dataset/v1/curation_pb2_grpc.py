@@ -83,6 +83,11 @@ class CurationServiceStub(object):
                 request_serializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.ComputeSignalsRequest.SerializeToString,
                 response_deserializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.ComputeSignalsResponse.FromString,
                 _registered_method=True)
+        self.MakeThumbnails = channel.unary_unary(
+                '/lodeworks.api.dataset.v1.CurationService/MakeThumbnails',
+                request_serializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.MakeThumbnailsRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.MakeThumbnailsResponse.FromString,
+                _registered_method=True)
         self.AnalyzeDatasets = channel.unary_unary(
                 '/lodeworks.api.dataset.v1.CurationService/AnalyzeDatasets',
                 request_serializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.AnalyzeDatasetsRequest.SerializeToString,
@@ -223,7 +228,7 @@ class CurationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ComputeSignals(self, request, context):
-        """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast, a thumbnail.
+        """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast.
 
         Safe to repeat: what is measured is not measured again.
         Callers: editors.
@@ -232,6 +237,21 @@ class CurationServiceServicer(object):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MakeThumbnails(self, request, context):
+        """Makes small pictures of those that have none yet: a task that a worker runs. DatasetService.ListPictures names them.
+
+        Safe to repeat: what is made is not made again.
+        Callers: viewers.
+
+        Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -301,6 +321,11 @@ def add_CurationServiceServicer_to_server(servicer, server):
                     servicer.ComputeSignals,
                     request_deserializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.ComputeSignalsRequest.FromString,
                     response_serializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.ComputeSignalsResponse.SerializeToString,
+            ),
+            'MakeThumbnails': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeThumbnails,
+                    request_deserializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.MakeThumbnailsRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.MakeThumbnailsResponse.SerializeToString,
             ),
             'AnalyzeDatasets': grpc.unary_unary_rpc_method_handler(
                     servicer.AnalyzeDatasets,
@@ -555,6 +580,33 @@ class CurationService(object):
             '/lodeworks.api.dataset.v1.CurationService/ComputeSignals',
             lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.ComputeSignalsRequest.SerializeToString,
             lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.ComputeSignalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeThumbnails(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.dataset.v1.CurationService/MakeThumbnails',
+            lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.MakeThumbnailsRequest.SerializeToString,
+            lodeworks_dot_api_dot_dataset_dot_v1_dot_curation__pb2.MakeThumbnailsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -131,7 +131,7 @@ class CurationServiceStub:
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     ComputeSignals: _grpc.UnaryUnaryMultiCallable[_curation_pb2.ComputeSignalsRequest, _curation_pb2.ComputeSignalsResponse]
-    """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast, a thumbnail.
+    """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast.
 
     Safe to repeat: what is measured is not measured again.
     Callers: editors.
@@ -140,6 +140,17 @@ class CurationServiceStub:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    MakeThumbnails: _grpc.UnaryUnaryMultiCallable[_curation_pb2.MakeThumbnailsRequest, _curation_pb2.MakeThumbnailsResponse]
+    """Makes small pictures of those that have none yet: a task that a worker runs. DatasetService.ListPictures names them.
+
+    Safe to repeat: what is made is not made again.
+    Callers: viewers.
+
+    Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     AnalyzeDatasets: _grpc.UnaryUnaryMultiCallable[_curation_pb2.AnalyzeDatasetsRequest, _curation_pb2.AnalyzeDatasetsResponse]
@@ -258,7 +269,7 @@ class CurationServiceAsyncStub(CurationServiceStub):
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     ComputeSignals: _aio.UnaryUnaryMultiCallable[_curation_pb2.ComputeSignalsRequest, _curation_pb2.ComputeSignalsResponse]  # type: ignore[assignment]
-    """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast, a thumbnail.
+    """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast.
 
     Safe to repeat: what is measured is not measured again.
     Callers: editors.
@@ -267,6 +278,17 @@ class CurationServiceAsyncStub(CurationServiceStub):
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    MakeThumbnails: _aio.UnaryUnaryMultiCallable[_curation_pb2.MakeThumbnailsRequest, _curation_pb2.MakeThumbnailsResponse]  # type: ignore[assignment]
+    """Makes small pictures of those that have none yet: a task that a worker runs. DatasetService.ListPictures names them.
+
+    Safe to repeat: what is made is not made again.
+    Callers: viewers.
+
+    Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     AnalyzeDatasets: _aio.UnaryUnaryMultiCallable[_curation_pb2.AnalyzeDatasetsRequest, _curation_pb2.AnalyzeDatasetsResponse]  # type: ignore[assignment]
@@ -436,7 +458,7 @@ class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _curation_pb2.ComputeSignalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_curation_pb2.ComputeSignalsResponse, _abc.Awaitable[_curation_pb2.ComputeSignalsResponse]]:
-        """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast, a thumbnail.
+        """Measures pictures that were not measured yet: perceptual hashes, sharpness, exposure, contrast.
 
         Safe to repeat: what is measured is not measured again.
         Callers: editors.
@@ -445,6 +467,23 @@ class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def MakeThumbnails(
+        self,
+        request: _curation_pb2.MakeThumbnailsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_curation_pb2.MakeThumbnailsResponse, _abc.Awaitable[_curation_pb2.MakeThumbnailsResponse]]:
+        """Makes small pictures of those that have none yet: a task that a worker runs. DatasetService.ListPictures names them.
+
+        Safe to repeat: what is made is not made again.
+        Callers: viewers.
+
+        Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 

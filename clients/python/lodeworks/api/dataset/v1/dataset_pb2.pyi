@@ -113,6 +113,34 @@ MERGE_STRATEGY_STOP: MergeStrategy.ValueType  # 4
 """Nobody; the merge is refused."""
 Global___MergeStrategy: _TypeAlias = MergeStrategy  # noqa: Y015
 
+class _BoxOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BoxOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BoxOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOX_OUTCOME_UNSPECIFIED: _BoxOutcome.ValueType  # 0
+    """Not told, or not compared: a crowd, a picture that nobody annotated."""
+    BOX_OUTCOME_TRUE_POSITIVE: _BoxOutcome.ValueType  # 1
+    """Found: a prediction and the box that it matches."""
+    BOX_OUTCOME_FALSE_POSITIVE: _BoxOutcome.ValueType  # 2
+    """Invented: a prediction that matches no box."""
+    BOX_OUTCOME_FALSE_NEGATIVE: _BoxOutcome.ValueType  # 3
+    """Missed: a box that no prediction matches."""
+
+class BoxOutcome(_BoxOutcome, metaclass=_BoxOutcomeEnumTypeWrapper):
+    """What became of a box when predictions were held against ground truth."""
+
+BOX_OUTCOME_UNSPECIFIED: BoxOutcome.ValueType  # 0
+"""Not told, or not compared: a crowd, a picture that nobody annotated."""
+BOX_OUTCOME_TRUE_POSITIVE: BoxOutcome.ValueType  # 1
+"""Found: a prediction and the box that it matches."""
+BOX_OUTCOME_FALSE_POSITIVE: BoxOutcome.ValueType  # 2
+"""Invented: a prediction that matches no box."""
+BOX_OUTCOME_FALSE_NEGATIVE: BoxOutcome.ValueType  # 3
+"""Missed: a box that no prediction matches."""
+Global___BoxOutcome: _TypeAlias = BoxOutcome  # noqa: Y015
+
 class _VersionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -507,6 +535,7 @@ class Filter(_message.Message):
     MIN_WIDTH_FIELD_NUMBER: _builtins.int
     MIN_HEIGHT_FIELD_NUMBER: _builtins.int
     EXPRESSION_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
     annotated: _builtins.bool
     """With or without ground truth."""
     min_boxes: _builtins.int
@@ -529,6 +558,10 @@ class Filter(_message.Message):
     def any_tag(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """With one of these tags."""
 
+    @_builtins.property
+    def predictions(self) -> Global___PredictionFilter:
+        """What a model says of the picture; unset = whatever it says."""
+
     def __init__(
         self,
         *,
@@ -540,16 +573,68 @@ class Filter(_message.Message):
         min_width: _builtins.int = ...,
         min_height: _builtins.int = ...,
         expression: _builtins.str = ...,
+        predictions: Global___PredictionFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_annotated", b"_annotated", "annotated", b"annotated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_annotated", b"_annotated", "annotated", b"annotated", "predictions", b"predictions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_annotated", b"_annotated", "annotated", b"annotated", "any_class", b"any_class", "any_tag", b"any_tag", "expression", b"expression", "min_boxes", b"min_boxes", "min_height", b"min_height", "min_width", b"min_width", "without_class", b"without_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_annotated", b"_annotated", "annotated", b"annotated", "any_class", b"any_class", "any_tag", b"any_tag", "expression", b"expression", "min_boxes", b"min_boxes", "min_height", b"min_height", "min_width", b"min_width", "predictions", b"predictions", "without_class", b"without_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__annotated: _TypeAlias = _typing.Literal["annotated"]  # noqa: Y015
     _WhichOneofArgType__annotated: _TypeAlias = _typing.Literal["_annotated", b"_annotated"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__annotated) -> _WhichOneofReturnType__annotated | None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class PredictionFilter(_message.Message):
+    """A condition on what a model says of a picture: at least one box must fulfil all parts that are set.
+
+    Outcomes follow the greedy matching of COCO, class by class; pictures without ground truth have none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_SET_FIELD_NUMBER: _builtins.int
+    ANY_CLASS_FIELD_NUMBER: _builtins.int
+    ANY_OUTCOME_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    MAX_SCORE_FIELD_NUMBER: _builtins.int
+    IOU_FIELD_NUMBER: _builtins.int
+    prediction_set: _builtins.str
+    """Id of a prediction set, or the name of its model; empty = the version's newest, else that of what it was made from."""
+    min_score: _builtins.float
+    """Predictions of a lower score count as not made, 0 to 1."""
+    max_score: _builtins.float
+    """Predictions of a higher score match, but are not what is looked for; unset = 1."""
+    iou: _builtins.float
+    """IoU from which a prediction may match: 0.5, 0.55 … 0.95; 0 = 0.5."""
+    @_builtins.property
+    def any_class(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of one of these classes; empty = any."""
+
+    @_builtins.property
+    def any_outcome(self) -> _containers.RepeatedScalarFieldContainer[Global___BoxOutcome.ValueType]:
+        """With one of these outcomes; empty = any prediction, compared or not."""
+
+    def __init__(
+        self,
+        *,
+        prediction_set: _builtins.str = ...,
+        any_class: _abc.Iterable[_builtins.str] | None = ...,
+        any_outcome: _abc.Iterable[Global___BoxOutcome.ValueType] | None = ...,
+        min_score: _builtins.float = ...,
+        max_score: _builtins.float | None = ...,
+        iou: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_score", b"_max_score", "max_score", b"max_score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_score", b"_max_score", "any_class", b"any_class", "any_outcome", b"any_outcome", "iou", b"iou", "max_score", b"max_score", "min_score", b"min_score", "prediction_set", b"prediction_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_score: _TypeAlias = _typing.Literal["max_score"]  # noqa: Y015
+    _WhichOneofArgType__max_score: _TypeAlias = _typing.Literal["_max_score", b"_max_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_score) -> _WhichOneofReturnType__max_score | None: ...
+
+Global___PredictionFilter: _TypeAlias = PredictionFilter  # noqa: Y015
 
 @_typing.final
 class SplitPart(_message.Message):
@@ -594,6 +679,7 @@ class Picture(_message.Message):
     BOXES_FIELD_NUMBER: _builtins.int
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     DERIVED_DIGEST_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_DIGEST_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """sha256 of its bytes, hex."""
     extension: _builtins.str
@@ -608,6 +694,8 @@ class Picture(_message.Message):
     """True when it has ground truth."""
     derived_digest: _builtins.str
     """Upright copy, when the original is turned or of a rare format."""
+    thumbnail_digest: _builtins.str
+    """JPEG of at most 256 pixels on its longest side, upright; empty where it was not asked for or not made."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names that it came with."""
@@ -638,10 +726,11 @@ class Picture(_message.Message):
         boxes: _abc.Iterable[Global___Box] | None = ...,
         predictions: _abc.Iterable[Global___Box] | None = ...,
         derived_digest: _builtins.str = ...,
+        thumbnail_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotated", b"annotated", "boxes", b"boxes", "derived_digest", b"derived_digest", "digest", b"digest", "extension", b"extension", "height", b"height", "names", b"names", "predictions", b"predictions", "size_bytes", b"size_bytes", "tags", b"tags", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotated", b"annotated", "boxes", b"boxes", "derived_digest", b"derived_digest", "digest", b"digest", "extension", b"extension", "height", b"height", "names", b"names", "predictions", b"predictions", "size_bytes", b"size_bytes", "tags", b"tags", "thumbnail_digest", b"thumbnail_digest", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -662,6 +751,7 @@ class Box(_message.Message):
     DIFFICULT_FIELD_NUMBER: _builtins.int
     CROWD_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     class_name: _builtins.str
     """The class."""
     x: _builtins.float
@@ -678,6 +768,8 @@ class Box(_message.Message):
     """Marked as difficult."""
     crowd: _builtins.bool
     """Stands for a crowd."""
+    outcome: Global___BoxOutcome.ValueType
+    """What became of it beside the prediction set that is shown."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its tags."""
@@ -694,10 +786,11 @@ class Box(_message.Message):
         difficult: _builtins.bool = ...,
         crowd: _builtins.bool = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        outcome: Global___BoxOutcome.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "class_name", b"class_name", "crowd", b"crowd", "difficult", b"difficult", "h", b"h", "score", b"score", "tags", b"tags", "w", b"w", "x", b"x", "y", b"y"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "class_name", b"class_name", "crowd", b"crowd", "difficult", b"difficult", "h", b"h", "outcome", b"outcome", "score", b"score", "tags", b"tags", "w", b"w", "x", b"x", "y", b"y"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
@@ -1400,6 +1493,7 @@ class SampleDatasetRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STRATIFIED_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     dataset: _builtins.str
@@ -1414,6 +1508,8 @@ class SampleDatasetRequest(_message.Message):
     """Name of the dataset that gets the version; empty = the same."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    stratified: _builtins.bool
+    """True = each class gets its share, rare classes first."""
     def __init__(
         self,
         *,
@@ -1424,10 +1520,11 @@ class SampleDatasetRequest(_message.Message):
         seed: _builtins.int = ...,
         to: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        stratified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "dataset", b"dataset", "project", b"project", "request_id", b"request_id", "seed", b"seed", "share", b"share", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "dataset", b"dataset", "project", b"project", "request_id", b"request_id", "seed", b"seed", "share", b"share", "stratified", b"stratified", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1468,6 +1565,8 @@ class SplitDatasetRequest(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STRATIFIED_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     dataset: _builtins.str
@@ -1476,6 +1575,12 @@ class SplitDatasetRequest(_message.Message):
     """The same seed splits the same way."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    stratified: _builtins.bool
+    """True = each class gets its share in every part, rare classes first."""
+    distance: _builtins.int
+    """Pictures whose perceptual hashes differ in at most so many of 64 bits stay together, 0 to 7; unset = only identical
+    files, which are one picture.
+    """
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SplitPart]:
         """Into what."""
@@ -1488,12 +1593,16 @@ class SplitDatasetRequest(_message.Message):
         parts: _abc.Iterable[Global___SplitPart] | None = ...,
         seed: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        stratified: _builtins.bool = ...,
+        distance: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "distance", b"distance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "parts", b"parts", "project", b"project", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "dataset", b"dataset", "distance", b"distance", "parts", b"parts", "project", b"project", "request_id", b"request_id", "seed", b"seed", "stratified", b"stratified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
+    _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__distance) -> _WhichOneofReturnType__distance | None: ...
 
 Global___SplitDatasetRequest: _TypeAlias = SplitDatasetRequest  # noqa: Y015
 
@@ -1809,16 +1918,19 @@ class ListPicturesRequest(_message.Message):
     PREDICTION_SET_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    THUMBNAILS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Id or name."""
     dataset: _builtins.str
     """`name`, `name@3` or id."""
     prediction_set_id: _builtins.str
-    """Predictions to show beside; empty = none."""
+    """Predictions to show beside, by id; empty = those of the filter, if it has any."""
     page_size: _builtins.int
     """At most 1,000; 0 = 100."""
     page_token: _builtins.str
     """From the previous page; empty for the first."""
+    thumbnails: _builtins.bool
+    """True = name the thumbnails that CurationService.MakeThumbnails made."""
     @_builtins.property
     def filter(self) -> Global___Filter:
         """Which pictures; unset = all."""
@@ -1832,10 +1944,11 @@ class ListPicturesRequest(_message.Message):
         prediction_set_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        thumbnails: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "prediction_set_id", b"prediction_set_id", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "prediction_set_id", b"prediction_set_id", "project", b"project", "thumbnails", b"thumbnails"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

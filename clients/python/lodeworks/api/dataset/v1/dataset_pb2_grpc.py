@@ -244,6 +244,7 @@ class DatasetServiceServicer(object):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
         - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
+        - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: the filter asks what a model says; see ListPredictionSets.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
@@ -310,7 +311,8 @@ class DatasetServiceServicer(object):
         Errors:
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
-        - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ.
+        - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ; the message says what is wrong.
+        - FAILED_PRECONDITION, reason SIGNALS_MISSING: call CurationService.ComputeSignals, wait for its task, and repeat.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
@@ -391,6 +393,8 @@ class DatasetServiceServicer(object):
         Errors:
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
+        - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: see ListPredictionSets.
+        - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

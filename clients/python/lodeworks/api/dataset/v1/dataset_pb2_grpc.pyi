@@ -115,6 +115,7 @@ class DatasetServiceStub:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
     - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
+    - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: the filter asks what a model says; see ListPredictionSets.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
@@ -165,7 +166,8 @@ class DatasetServiceStub:
     Errors:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
-    - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ.
+    - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ; the message says what is wrong.
+    - FAILED_PRECONDITION, reason SIGNALS_MISSING: call CurationService.ComputeSignals, wait for its task, and repeat.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
@@ -226,6 +228,8 @@ class DatasetServiceStub:
     Errors:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
+    - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: see ListPredictionSets.
+    - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     RenameDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.RenameDatasetRequest, _dataset_pb2.RenameDatasetResponse]
@@ -353,6 +357,7 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
     - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
+    - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: the filter asks what a model says; see ListPredictionSets.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
@@ -403,7 +408,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     Errors:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
-    - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ.
+    - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ; the message says what is wrong.
+    - FAILED_PRECONDITION, reason SIGNALS_MISSING: call CurationService.ComputeSignals, wait for its task, and repeat.
     - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
@@ -464,6 +470,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     Errors:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
+    - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: see ListPredictionSets.
+    - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     RenameDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.RenameDatasetRequest, _dataset_pb2.RenameDatasetResponse]  # type: ignore[assignment]
@@ -630,6 +638,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
         - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
+        - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: the filter asks what a model says; see ListPredictionSets.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
@@ -704,7 +713,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
-        - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ.
+        - INVALID_ARGUMENT, reason SPLIT_INVALID: weights must be positive and names differ; the message says what is wrong.
+        - FAILED_PRECONDITION, reason SIGNALS_MISSING: call CurationService.ComputeSignals, wait for its task, and repeat.
         - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project for the role that the message names.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
@@ -795,6 +805,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with ListDatasets.
+        - NOT_FOUND, reason PREDICTION_SET_NOT_FOUND: see ListPredictionSets.
+        - INVALID_ARGUMENT, reason FILTER_INVALID: the message shows the place.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 
