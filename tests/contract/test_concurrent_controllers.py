@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from lodeworks_controller.storage.database.postgres import PostgresDatabase
 from lodeworks_controller.storage.database.unit import SqlStore, SqlTransaction
 from postgres_server import running_postgres
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 pytestmark = pytest.mark.postgres
 
@@ -242,6 +243,44 @@ async def test_a_unit_whose_connection_is_cut_was_never(stores: Sequence[SqlStor
             await tx.audit.add("after", "x")
     async with stores[0].snapshot() as tx:
         assert {entry.action for entry in await tx.audit.list()} == {"after"}
+
+
+async def test_a_failure_that_its_owner_passed_over_undoes_that_unit_alone(stores: Sequence[SqlStore]) -> None:
+    async def careless() -> None:
+        async with stores[0].transaction() as tx:
+            await tx.audit.add("careless", "x")
+            with suppress(DBAPIError):
+                await tx._connection.execute(text("SELECT 1 / 0"))
+
+    results = await asyncio.gather(
+        _audited(stores[0], "before"), careless(), _audited(stores[0], "after"), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [type(None), DBAPIError, type(None)]
+    async with stores[0].snapshot() as tx:
+        assert [entry.action for entry in await tx.audit.list()] == ["after", "before"]
+
+
+async def test_whoever_is_told_that_it_is_done_is_done_when_a_shared_connection_is_cut(
+    stores: Sequence[SqlStore],
+) -> None:
+    async def cut() -> None:
+        async with stores[0].transaction() as tx:
+            await _end_others(tx)
+
+    names = [f"{number:02}" for number in range(20)]
+    units = [_audited(stores[0], name) for name in names]
+    units.insert(10, cut())
+    results = await asyncio.gather(*units, return_exceptions=True)
+    assert isinstance(results.pop(10), UnavailableError)
+    assert all(result is None or isinstance(result, UnavailableError) for result in results)
+    async with stores[0].snapshot() as tx:
+        found = {entry.action for entry in await tx.audit.list()}
+    assert found == {name for name, result in zip(names, results, strict=True) if result is None}
+
+
+async def _audited(store: SqlStore, action: str) -> None:
+    async with store.transaction() as tx:
+        await tx.audit.add(action, "x")
 
 
 async def test_a_frozen_controller_does_not_hold_the_others_up(postgres_url: str, stores: Sequence[SqlStore]) -> None:

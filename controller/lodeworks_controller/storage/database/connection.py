@@ -104,8 +104,9 @@ class Connection(Protocol):
 class Database(Protocol):
     """What a store stands on."""
 
-    on_group: Callable[[float, int], None] | None
-    """Told of each commit: its seconds, and how many units of work shared it."""
+    def measure_commits(self, notice: Callable[[float, int], None]) -> None:
+        """Tells of each commit from now on: its seconds, and how many units of work shared it."""
+        ...
 
     def write(self, *, brief: bool = False, heartbeat: bool = False) -> AbstractAsyncContextManager[Connection]:
         """Opens a unit of work that may write; returns once it is durable. See `Store.transaction`."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from asyncpg import InterfaceError as DriverInterfaceError
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -15,6 +16,7 @@ _AWAY = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "53300", "25006"
 """Shutting down, starting up, session ended, too many connections, a standby, a transaction that failed before."""
 _FULL = frozenset({"53100", "53200"})
 _TEXT = frozenset({"22021", "22P05"})
+_LOST = (OSError, TimeoutError, PoolTimeoutError, DisconnectionError, InterfaceError, DriverInterfaceError)
 _MISTAKEN = {
     "28P01": "it refuses the password",
     "28000": "it refuses the user",
@@ -56,6 +58,6 @@ def _sqlstate(error: Exception) -> str:
 
 
 def _lost(error: Exception) -> bool:
-    if isinstance(error, (OSError, TimeoutError, PoolTimeoutError, DisconnectionError, InterfaceError)):
+    if isinstance(error, _LOST):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated

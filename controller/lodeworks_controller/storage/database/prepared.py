@@ -1,15 +1,13 @@
-"""Statements compiled once for SQLite: their text, what goes where in it, and how values are converted.
+"""Statements compiled once: their text, what goes where in it, and how values are converted.
 
-What SQLAlchemy does for each execution of a statement costs several times what SQLite does. A statement that is built
-once and run for every task says so by `prepared`; for PostgreSQL it is a statement like any other.
+What SQLAlchemy does for each execution of a statement costs several times what the database does. A statement that is
+built once and run for every task says so by `prepared`, and its text then goes straight to the driver.
 """
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Delete, Dialect, Executable, Insert, RowMapping, Select, Update
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy import Delete, Dialect, Executable, Float, Insert, RowMapping, Select, Update
 from sqlalchemy.sql.compiler import ExpandedState, SQLCompiler
 from sqlalchemy.types import TypeEngine
 
@@ -48,15 +46,15 @@ class PreparedRows(Rows):
 
 
 class Compiled:
-    """One statement as SQLite gets it.
+    """One statement as a database's driver gets it.
 
     Args:
         statement: The statement.
         parameters: Those of its first execution; the later ones have the same names.
+        dialect: The database's, with parameters by position.
     """
 
-    def __init__(self, statement: Executable, parameters: Mapping[str, Any]) -> None:
-        dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
+    def __init__(self, statement: Executable, parameters: Mapping[str, Any], *, dialect: Dialect) -> None:
         columns = list(statement.selected_columns) if isinstance(statement, Select) else []
         assert isinstance(statement, Select | Insert | Update | Delete), "nothing else can be prepared"
         keys = list(parameters) if isinstance(statement, Insert) else None
@@ -70,21 +68,25 @@ class Compiled:
         converts: list[_Convert] = [_reader(column.type, dialect) for column in columns]
         self._converts = [(place, convert) for place, convert in enumerate(converts) if convert is not None]
 
-    def run(self, raw: sqlite3.Connection, parameters: Mapping[str, Any]) -> Rows:
-        """Executes it and returns all its rows."""
-        values = [
+    @property
+    def returns_rows(self) -> bool:
+        """Whether it answers rows."""
+        return bool(self._keys)
+
+    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """Returns what goes into its places, in their order."""
+        return [
             fixed if name is None else parameters[name] if convert is None else convert(parameters[name])
             for name, convert, fixed in self._places
         ]
-        cursor = raw.execute(self.text, values)
-        if not self._keys:
-            return Rows((), rowcount=cursor.rowcount)
-        rows: list[Any] = cursor.fetchall()
+
+    def answer(self, rows: Sequence[Any]) -> Rows:
+        """Returns the rows that the driver answered as the repositories read them."""
         if self._converts:
             rows = [self._converted(row) for row in rows]
         return PreparedRows(rows, keys=self._keys, rowcount=len(rows))
 
-    def _converted(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _converted(self, row: Sequence[Any]) -> tuple[Any, ...]:
         values = list(row)
         for place, convert in self._converts:
             values[place] = convert(values[place])
@@ -96,6 +98,8 @@ def _converter(kind: TypeEngine[Any], dialect: Dialect) -> _Convert:
 
 
 def _reader(kind: TypeEngine[Any], dialect: Dialect) -> _Convert:
+    if isinstance(kind, Float):
+        return None  # drivers answer floats; SQLAlchemy would first ask which of the server's types it was
     return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, Executable, create_engine, event
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
@@ -55,6 +56,7 @@ class Session:
         self._open = False
         self._members = 0
         self._member: object | None = None
+        self._dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
         self._compiled: dict[Executable, Compiled] = {}
 
     async def call(self, work: Callable[[], T]) -> T:
@@ -100,9 +102,12 @@ class Session:
         """Executes a statement that was marked as prepared, for one member of the group."""
         compiled = self._compiled.get(statement)
         if compiled is None:
-            compiled = self._compiled[statement] = Compiled(statement, parameters)
+            compiled = self._compiled[statement] = Compiled(statement, parameters, dialect=self._dialect)
         try:
-            return compiled.run(self._enter(member), parameters)
+            cursor = self._enter(member).execute(compiled.text, compiled.values(parameters))
+            if compiled.returns_rows:
+                return compiled.answer(cursor.fetchall())
+            return Rows((), rowcount=cursor.rowcount)
         except sqlite3.OperationalError as error:
             if _disk_full(error):
                 raise ExhaustedError("DISK_FULL", _DISK_FULL) from error

@@ -250,7 +250,7 @@ class SqlStore:
 
     def measure_commits(self, notice: Callable[[float, int], None]) -> None:
         """Tells of each commit from now on: its seconds, and how many units of work shared it."""
-        self._database.on_group = notice
+        self._database.measure_commits(notice)
 
     async def create_schema(self) -> None:
         """Creates every table that is missing."""
