@@ -5,6 +5,7 @@ is made, so that a mistyped key costs a second and not a training.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,16 @@ from typing import Any
 from lodeworks_controller.errors import ConflictError, InvalidError
 
 DETECTION = 2
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}\Z")
+
+
+def check_image(reference: str) -> str:
+    """Returns a reference that an engine may understand, or raises InvalidError IMAGE_INVALID."""
+    clean = reference.strip()
+    if _REFERENCE.match(clean) is None:
+        message = f"{reference!r} is no image; write it as name:tag, host/name:tag or name@sha256:…"
+        raise InvalidError("IMAGE_INVALID", message, field="image")
+    return clean
 
 
 class ExecutorKind(Enum):
@@ -32,9 +43,47 @@ class ExecutorOperation(Enum):
     INFER = "infer"
 
 
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+_USER = re.compile(r"\d{1,10}(:\d{1,10})?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorPolicy:
+    """Bounds of an executor's runs; what is empty or 0 is the worker's default."""
+
+    network: str = ""
+    """none, bridge, or a network that the worker's engine knows."""
+    memory_bytes: int = 0
+    shm_bytes: int = 0
+    user: str = ""
+    """uid or uid:gid inside the container."""
+    out_bytes: int = 0
+    """The most that a run may write to /out."""
+
+    def check(self) -> "ExecutorPolicy":
+        """Returns the policy, or raises InvalidError POLICY_INVALID."""
+        for field_name in ("memory_bytes", "shm_bytes", "out_bytes"):
+            if getattr(self, field_name) < 0:
+                raise _policy_invalid(field_name, "is 0, which means the worker's default, or a number of bytes")
+        if self.network and (_NETWORK.match(self.network) is None or self.network == "host"):
+            told = "is none, bridge, or the name of a network of the worker's engine; host would open the worker itself"
+            raise _policy_invalid("network", told)
+        if self.user and _USER.match(self.user) is None:
+            raise _policy_invalid("user", "is a number, or two as in 1000:1000")
+        return self
+
+
+def _policy_invalid(name: str, told: str) -> InvalidError:
+    return InvalidError("POLICY_INVALID", f"{name} {told}", field=f"policy.{name}")
+
+
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Something that can train, mine or infer. ``templates`` holds the text of the settings of each operation."""
+    """Something that can train, mine or infer.
+
+    ``templates`` holds the text of the settings of each operation, for ``object_type``; ``by_type`` those of every type
+    that it handles. ``image`` is pinned; ``reference`` is what it was registered as.
+    """
 
     id: str
     name: str
@@ -43,6 +92,28 @@ class Executor:
     created_at: datetime
     image: str = ""
     object_type: int = DETECTION
+    project_id: str = ""
+    """Where it was registered; empty = for the whole installation."""
+    public: bool = False
+    reference: str = ""
+    by_type: Mapping[int, Mapping[ExecutorOperation, str]] = field(default_factory=dict)
+    policy: ExecutorPolicy = field(default_factory=ExecutorPolicy)
+    mining_id: str = ""
+    """The executor that mines with its models; empty = none of its own."""
+    inference_id: str = ""
+
+    def usable_in(self, project_id: str) -> bool:
+        """Says whether tasks of a project may run it."""
+        return self.public or self.project_id in {"", project_id}
+
+    @property
+    def object_types(self) -> tuple[int, ...]:
+        """All object types that it handles, its first one first."""
+        return tuple(dict.fromkeys((self.object_type, *self.by_type)))
+
+    def can(self, operation: ExecutorOperation) -> bool:
+        """Says whether it can do that."""
+        return operation in self.templates
 
     @property
     def run_name(self) -> str:

@@ -1,11 +1,12 @@
 """Executors in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, Integer, RowMapping, String, Table, Text, delete, select
+from sqlalchemy import Boolean, Column, Integer, RowMapping, String, Table, Text, delete, false, select, update
 
-from lodeworks_controller.domain.executor import Executor, ExecutorKind, ExecutorOperation
+from lodeworks_controller.domain.executor import Executor, ExecutorKind, ExecutorOperation, ExecutorPolicy
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Id, Instant, JsonText, metadata
@@ -21,6 +22,13 @@ executors = Table(
     Column("templates", JsonText, nullable=False),
     Column("object_type", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("project_id", Id, nullable=False, server_default=""),
+    Column("public", Boolean, nullable=False, server_default=false()),
+    Column("reference", Text, nullable=False, server_default=""),
+    Column("by_type", JsonText, nullable=False, server_default="{}"),
+    Column("policy", JsonText, nullable=False, server_default="{}"),
+    Column("mining_id", Id, nullable=False, server_default=""),
+    Column("inference_id", Id, nullable=False, server_default=""),
 )
 
 
@@ -39,19 +47,39 @@ class SqlExecutorRows:
     async def insert(self, executor: Executor) -> None:
         """Stores a new executor; raises ExistsError if the name is taken."""
         if not (await self._connection.execute(insert_new(executors), _values(executor))).rowcount:
-            message = f"there is an executor named {executor.name} already; choose another name"
-            raise ExistsError("EXECUTOR_EXISTS", message, name=executor.name)
+            raise _exists(executor.name)
+
+    async def put(self, executor: Executor) -> None:
+        """Stores an executor that changed; raises ExistsError if its new name is taken, NotFoundError if it is gone."""
+        taken = await self._connection.execute(
+            select(executors.c.id).where((executors.c.name == executor.name) & (executors.c.id != executor.id))
+        )
+        if taken.first() is not None:
+            raise _exists(executor.name)
+        rows = await self._connection.execute(
+            update(executors).where(executors.c.id == executor.id).values(_values(executor))
+        )
+        if not rows.rowcount:
+            raise _gone(executor.id)
 
     async def delete(self, executor_id: str) -> None:
         """Removes an executor; raises NotFoundError if there is none."""
         rows = await self._connection.execute(delete(executors).where(executors.c.id == executor_id))
         if not rows.rowcount:
-            raise NotFoundError("EXECUTOR_NOT_FOUND", f"there is no executor {executor_id}", id=executor_id)
+            raise _gone(executor_id)
 
     async def list(self) -> Sequence[Executor]:
         """Returns the executors by name."""
         rows = (await self._connection.execute(select(executors).order_by(executors.c.name))).mappings()
         return [_to_executor(row) for row in rows]
+
+
+def _exists(name: str) -> ExistsError:
+    return ExistsError("EXECUTOR_EXISTS", f"there is an executor named {name} already; choose another name", name=name)
+
+
+def _gone(executor_id: str) -> NotFoundError:
+    return NotFoundError("EXECUTOR_NOT_FOUND", f"there is no executor {executor_id}", id=executor_id)
 
 
 def _values(executor: Executor) -> dict[str, Any]:
@@ -60,10 +88,25 @@ def _values(executor: Executor) -> dict[str, Any]:
         "name": executor.name,
         "kind": executor.kind.value,
         "image": executor.image,
-        "templates": {operation.value: text for operation, text in executor.templates.items()},
+        "templates": _texts(executor.templates),
         "object_type": executor.object_type,
         "created_at": executor.created_at,
+        "project_id": executor.project_id,
+        "public": executor.public,
+        "reference": executor.reference,
+        "by_type": {str(kind): _texts(templates) for kind, templates in executor.by_type.items()},
+        "policy": asdict(executor.policy),
+        "mining_id": executor.mining_id,
+        "inference_id": executor.inference_id,
     }
+
+
+def _texts(templates: Mapping[ExecutorOperation, str]) -> dict[str, str]:
+    return {operation.value: text for operation, text in templates.items()}
+
+
+def _templates(texts: Mapping[str, str]) -> dict[ExecutorOperation, str]:
+    return {operation: texts[operation.value] for operation in ExecutorOperation if operation.value in texts}
 
 
 def _to_executor(row: RowMapping) -> Executor:
@@ -72,7 +115,14 @@ def _to_executor(row: RowMapping) -> Executor:
         name=row["name"],
         kind=ExecutorKind(row["kind"]),
         image=row["image"],
-        templates={ExecutorOperation(operation): text for operation, text in row["templates"].items()},
+        templates=_templates(row["templates"]),
         object_type=row["object_type"],
         created_at=row["created_at"],
+        project_id=row["project_id"],
+        public=row["public"],
+        reference=row["reference"],
+        by_type={int(kind): _templates(texts) for kind, texts in row["by_type"].items()},
+        policy=ExecutorPolicy(**row["policy"]),
+        mining_id=row["mining_id"],
+        inference_id=row["inference_id"],
     )
