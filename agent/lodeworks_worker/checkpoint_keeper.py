@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from lodeworks_worker.putting_down import in_thread
 
 @dataclass(slots=True)
 class CheckpointKeeper:
-    """Looks for a new checkpoint every `every_s` and sends it; `say` adds a line to the run's own log."""
+    """Looks for a new checkpoint every `every_s` and sends it; `say` adds a line to the run's own log.
+
+    `first` brings to the controller what the run had left before the checkpoint, since no later attempt makes it again.
+    """
 
     folder: Path
     scope: Scope
@@ -25,6 +28,7 @@ class CheckpointKeeper:
     every_s: float
     say: Callable[[str], None]
     log: logging.Logger
+    first: Callable[[], Awaitable[object]] | None = None
     _sent: bytes = b""
 
     async def keep(self) -> None:
@@ -57,6 +61,8 @@ class CheckpointKeeper:
         try:
             if not await in_thread(pack_checkpoint, written, packed):
                 return False
+            if self.first is not None:
+                await self.first()
             file = await in_thread(_named, packed)
             await self.transfer.send(self.scope, [file])
             await self.control.save_checkpoint(self.scope, digest=file.digest, size_bytes=file.size_bytes)

@@ -16,6 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lodeworks_formats.task_inputs import BLOBS
+
+from lodeworks_worker.blobs_ahead import BlobsAhead, has_blobs
 from lodeworks_worker.cache import Cache
 from lodeworks_worker.checkpoint_keeper import CheckpointKeeper
 from lodeworks_worker.control_plane import BlobTransfer, ControlPlane, LeaseReport, RunState, Scope
@@ -222,6 +225,13 @@ class HeldRun:
             end=self.end,
             journal=self._save,
         )
+        ahead = BlobsAhead(
+            folder=self._folder / "out" / "lode" / BLOBS,
+            scope=self._scope,
+            transfer=self._kit.transfer,
+            log=self._kit.log,
+        )
+        blobs = has_blobs(self.grant)
         keeper = CheckpointKeeper(
             folder=self._folder,
             scope=self._scope,
@@ -230,8 +240,10 @@ class HeldRun:
             every_s=self._kit.checkpoint_s,
             say=self._say,
             log=self._kit.log,
+            first=ahead.send if blobs else None,
         )
         beside = [asyncio.ensure_future(self._stop_when_ordered()), asyncio.ensure_future(keeper.keep())]
+        beside += [asyncio.ensure_future(ahead.keep())] if blobs else []
         try:
             ended = await self._follower.follow()
         except RunLostError as error:

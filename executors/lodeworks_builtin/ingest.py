@@ -3,19 +3,22 @@
 Class names pass through exactly as written; aliases and unknown classes are the catalogue's affair.
 """
 
+import hashlib
 from pathlib import Path
 
 from lodeworks_executor import ErrorCode, ExecutorError, Task
+from lodeworks_executor.checkpoint import Checkpoint
 from lodeworks_formats import task_inputs
 from lodeworks_formats.errors import FormatError
-from lodeworks_formats.segments import read_pictures, write_pictures
+from lodeworks_formats.segments import write_pictures
 from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.blobs import BlobFolder
-from lodeworks_builtin.ingesting.formats import truth_reader
+from lodeworks_builtin.ingesting.formats import TruthReader, truth_reader
 from lodeworks_builtin.ingesting.importer import Importer
 from lodeworks_builtin.ingesting.known import KnownPictures
 from lodeworks_builtin.ingesting.location import located_source
+from lodeworks_builtin.ingesting.parts import Parts, Rhythm
 from lodeworks_builtin.ingesting.report import IngestReport
 from lodeworks_builtin.ingesting.source import opened_source
 from lodeworks_builtin.pace import Progress
@@ -34,6 +37,7 @@ def run(task: Task) -> None:
                 options=options,
                 progress=_second_half(task.progress) if options.url else task.progress,
                 known=task.role(task_inputs.KNOWN) if task.has_role(task_inputs.KNOWN) else None,
+                checkpoint=task.checkpoint,
             )
     except FormatError as error:
         raise ExecutorError(f"{error.reason}: {error}", code=ErrorCode.DATASET) from error
@@ -50,7 +54,15 @@ def _options(task: Task) -> bytes:
 
 
 def ingest(
-    source: Path, *, exchange: Path, blobs: Path, options: IngestOptions, progress: Progress, known: Path | None = None
+    source: Path,
+    *,
+    exchange: Path,
+    blobs: Path,
+    options: IngestOptions,
+    progress: Progress,
+    known: Path | None = None,
+    checkpoint: Checkpoint | None = None,
+    rhythm: Rhythm | None = None,
 ) -> IngestReport:
     """Reads a source whole and returns the report; memory does not grow with the pictures' bytes.
 
@@ -61,6 +73,9 @@ def ingest(
         options: Format and limits.
         progress: Called with shares from 0 to 1, and a line for people.
         known: A view; with it only labels are read, for its pictures.
+        checkpoint: Where marks are left, and where one of an earlier run is found to go on from. What was read before
+            the mark is not among the blobs again.
+        rhythm: How often marks are left.
 
     Raises:
         FormatError: The source as a whole is hostile, broken or empty; nothing of it should be used.
@@ -69,8 +84,8 @@ def ingest(
     with opened_source(source, options=options, work_folder=exchange.parent) as opened:
         report = IngestReport("")
         reader = truth_reader(opened, options=options, report=report)
-        part = exchange.with_name(exchange.name + ".part")
         if known is not None:
+            part = exchange.with_name(exchange.name + ".part")
             report.labelled = 0
             labels = KnownPictures(opened, reader, view=known, options=options, report=report)
             count = write_pictures(part, labels.pictures(progress), kind="exchange")
@@ -83,14 +98,28 @@ def ingest(
                 message += ", or say --labels-for DATASET if it has the pictures"
             raise FormatError("EMPTY_SOURCE", message, options.source_name or source.name)
         importer = Importer(opened, reader, blobs=blob_folder, options=options, report=report)
-        count = write_pictures(part, importer.pictures(progress), kind="exchange")
-    _refuse_nothing(count, report, part, "none of its pictures can be used")
-    if importer.merges:
-        write_pictures(exchange, importer.merged(read_pictures(part)), kind="exchange")
-        part.unlink()
-    else:
-        part.replace(exchange)
+        identity = _identity(reader, options)
+        with Parts.beside(exchange, importer, identity=identity, checkpoint=checkpoint, rhythm=rhythm) as parts:
+            done = parts.take_up()
+            if done:
+                print(f"going on behind {done:,} pictures that an earlier run has read", flush=True)  # noqa: T201
+            parts.write(progress)
+            count = parts.join(exchange)
+    _refuse_nothing(count, report, exchange, "none of its pictures can be used")
     return report
+
+
+def _identity(reader: TruthReader, options: IngestOptions) -> str:
+    """Returns what tells a source, read with these options, from any other."""
+    told = hashlib.sha256(options.to_bytes())
+    for candidate in reader.layout.candidates:
+        for entry in (candidate.picture, candidate.truth, candidate.predictions):
+            told.update(
+                b"-\n"
+                if entry is None
+                else f"{entry.name}\n{entry.size_bytes}\n{entry.handle}\n".encode("utf-8", "surrogateescape")
+            )
+    return told.hexdigest()
 
 
 def _refuse_nothing(count: int, report: IngestReport, part: Path, message: str) -> None:

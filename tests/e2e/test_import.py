@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -18,12 +19,14 @@ from documented_commands import ROOT, steps
 from hostile_sources import REFUSED, corpus
 from ingest_world import picture, voc, zipped
 from local_installation import LODE, LocalWorld, Said, eventually
+from lodeworks_builtin.ingesting.parts import PART_PICTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = ROOT / "docs/import.md"
 CAR, TRUCK = ("car", 5, 6, 14, 25), ("lorry", 8, 8, 30, 30)
+MANY = 2 * PART_PICTURES
 SHARE = (
     *("half-a-zip", "zip-bomb", "climbing-name", "symbolic-link-in-tar", "zero-bytes", "truncated-jpg", "pixel-bomb"),
     *("exif-6", "entity-expansion", "nan-box", "coco-wrong-image", "yolo-without-names", "name-血球.jpg", "lying-size"),
@@ -148,20 +151,16 @@ def test_addresses(world: LocalWorld):
         thread.join()
 
 
-def test_a_killed_run_leaves_nothing_half_and_can_be_done_again(world: LocalWorld):
+def test_a_killed_run_leaves_nothing_half_and_goes_on_at_its_mark(world: LocalWorld):
     path = world.folder / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         small = picture(90)
-        for number in range(4000):
+        for number in range(MANY):
             archive.writestr(f"images/{number}.jpg", small[:2] + _remark(number) + small[2:])
     task = world.lode("dataset", "import", path, "--to", "many", "--detach").out.strip()
-    killed = []
-
-    def kill() -> bool:
-        killed.extend(_kill_runs(task))
-        return bool(killed) or world.json("task", "show", task)["state"] == "succeeded"
-
-    eventually(kill, what="the run")
+    marks = f"worker/runs/{task}-*/out/lode/checkpoint/DONE"
+    eventually(lambda: any(world.state.glob(marks)), timeout_s=60, what="a mark")
+    killed = _kill_runs(task)
     assert killed
     eventually(
         lambda: world.json("task", "show", task)["state"] in ("failed", "succeeded"), timeout_s=60, what="the end"
@@ -172,7 +171,10 @@ def test_a_killed_run_leaves_nothing_half_and_can_be_done_again(world: LocalWorl
     world.lode("task", "retry", task)
     eventually(lambda: world.json("task", "show", task)["state"] == "succeeded", timeout_s=120, what="the second run")
     shown = world.json("dataset", "show", "many")
-    assert int(shown["picture_count"]) == 4000
+    assert int(shown["picture_count"]) == MANY
+    told = re.search(r"going on behind ([0-9,]+) pictures", world.lode("task", "logs", task).out)
+    assert told is not None
+    assert int(told[1].replace(",", "")) >= PART_PICTURES
 
 
 def _remark(number: int) -> bytes:

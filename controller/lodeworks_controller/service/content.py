@@ -20,7 +20,10 @@ READ_BYTES: Final = 256 * 1024
 """Bytes per piece of a read."""
 
 BATCH_BYTES: Final = 1 << 20
-"""What one batch may hold together."""
+"""What one batch that is read may hold together."""
+
+PUT_BYTES: Final = 7 << 19
+"""What one batch that is written may hold together; with its frame it must stay below 4 MiB, the most of a message."""
 
 FIND_AT_ONCE: Final = 10_000
 """Digests that one FindMissing may name."""
@@ -282,9 +285,9 @@ class ContentService:
         """Stores small blobs, all or none, each under the digest that the caller says it has."""
         together = sum(len(data) for _, data in contents)
         _with_room(scope, together)
-        if together > BATCH_BYTES:
+        if together > PUT_BYTES:
             raise InvalidError(
-                "BATCH_TOO_LARGE", "a batch holds at most 1 MiB; send the rest in another", field="blobs"
+                "BATCH_TOO_LARGE", "a batch holds at most 3.5 MiB; send the rest in another", field="blobs"
             )
         digests = [check_digest(digest) for digest, _ in contents]
         await self._blobs.put_many([data for _, data in contents], digests=digests)

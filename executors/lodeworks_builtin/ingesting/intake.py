@@ -57,6 +57,23 @@ class Intake:
             self._report.reject(PREDICTIONS, entry.name, reason=error.reason, message=error.message, line=error.line)
             return None
 
+    def quiet_truth(self, candidate: Candidate, header: PictureHeader) -> Labels | None:
+        """Returns what `truth` returned before, and tells the report nothing."""
+        try:
+            return self.classes.apply(self._reader.truth(candidate, header), counted=False)
+        except FormatError:
+            return None
+
+    def quiet_predictions(self, candidate: Candidate, header: PictureHeader) -> Labels | None:
+        """Returns what `predictions` returned before, and tells the report nothing."""
+        if candidate.predictions is None:
+            return None
+        try:
+            found = voc_predictions(self._source.read(candidate.predictions), header)
+            return self.classes.apply(found, counted=False)
+        except FormatError:
+            return None
+
     def name(self, entry: Entry | None, labels: Labels | None = None) -> str:
         """Returns the name of the file that labels come from."""
         if entry is not None:

@@ -98,14 +98,14 @@ class ClassNames:
         self.counts: dict[str, int] = dict.fromkeys(wanted, 0)
         self._wanted = {_fold(old): (old, new) for old, new in wanted.items()}
 
-    def apply(self, labels: Labels | None) -> Labels | None:
-        """Returns the labels with their new names."""
+    def apply(self, labels: Labels | None, *, counted: bool = True) -> Labels | None:
+        """Returns the labels with their new names; those that were counted before are not counted again."""
         if labels is None or not self._wanted:
             return labels
         boxes, problems = [], []
         for box in labels.boxes:
             old, new = self._wanted.get(_fold(box.class_name), ("", box.class_name))
-            if old:
+            if old and counted:
                 self.counts[old] += 1
             if new:
                 boxes.append(box if new == box.class_name else replace(box, class_name=new))

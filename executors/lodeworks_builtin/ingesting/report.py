@@ -12,7 +12,7 @@ Shape of the JSON:
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lodeworks_formats.annotations.frame import BoxProblem
@@ -107,6 +107,18 @@ class IngestReport:
             return
         entry = {"file": file, "reason": reason, "message": message, "outcome": outcome}
         self.problems.append(entry | {key: value for key, value in more.items() if value not in (None, "", [])})
+
+    def state(self) -> dict[str, Any]:
+        """Returns all of it as JSON has it, to go on from."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Becomes what another report was. Raises KeyError or TypeError where this is none."""
+        values = {field.name: state[field.name] for field in fields(self)}
+        values["counts"] = {kind: Counter(outcomes) for kind, outcomes in values["counts"].items()}
+        values["reasons"] = Counter(values["reasons"])
+        for name, value in values.items():
+            setattr(self, name, value)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the report with its totals."""

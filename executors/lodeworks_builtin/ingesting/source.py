@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -24,12 +24,13 @@ from lodeworks_formats.archive_names import safe_name
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.task_inputs import IngestOptions
 
+from lodeworks_builtin.ingesting.zip_source import ZipReader
+
 SMALL_BYTES = 32 << 20
 """No annotation of one picture, list or description is larger."""
 
 _BOMB_RATIO = 200
 _BOMB_BYTES = 1 << 30
-_ENCRYPTED = 0x1
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -86,10 +87,8 @@ def opened_source(path: Path, *, options: IngestOptions, work_folder: Path) -> I
         yield FolderSource(path, options)
         return
     if zipfile.is_zipfile(path):
-        with _refusing_damage(path.name):
-            archive = zipfile.ZipFile(path)
-        with archive:
-            yield ZipSource(archive, options, packed_bytes=path.stat().st_size)
+        with closing(ZipReader(path)) as reader:
+            yield ZipSource(reader, options)
         return
     with ExitStack() as stack:
         with _refusing_damage(path.name):
@@ -113,33 +112,25 @@ def _refusing_damage(name: str) -> Iterator[None]:
 class ZipSource:
     """A zip."""
 
-    def __init__(self, archive: zipfile.ZipFile, options: IngestOptions, *, packed_bytes: int) -> None:
-        self._archive = archive
+    def __init__(self, reader: ZipReader, options: IngestOptions) -> None:
+        self._reader = reader
         self._options = options
-        self._packed_bytes = packed_bytes
 
     def entries(self) -> list[Entry]:
         """Returns every plain file, sorted by name."""
         found, total = [], 0
-        for info in self._archive.infolist():
-            name = safe_name(info.filename)
-            mode = info.external_attr >> 16
-            if info.is_dir():
-                continue
-            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise FormatError("LINK", "the archive holds a link or a device; pack plain files only", name)
-            if info.flag_bits & _ENCRYPTED:
-                raise FormatError("ENCRYPTED", "the archive is encrypted; pack it without a password", name)
-            total += info.file_size
-            found.append(Entry(name, info.file_size, info))
-        _refuse_bombs(total, self._packed_bytes, self._options)
+        with _refusing_damage("the archive"):
+            for entry in self._reader.entries():
+                total += entry.size_bytes
+                found.append(Entry(entry.name, entry.size_bytes, entry.place))
+        _refuse_bombs(total, self._reader.size_bytes, self._options)
         return sorted(found, key=lambda entry: entry.name)
 
     def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
-        """Returns a file's bytes; zipfile stops at the declared size and checks the CRC."""
+        """Returns a file's bytes: no more than it declares, and with the checksum that it declares."""
         _refuse_large(entry, limit)
         try:
-            return self._archive.read(entry.handle)
+            return self._reader.read(entry.handle, name=entry.name, size_bytes=entry.size_bytes)
         except _DAMAGE as error:
             raise FormatError("UNREADABLE_FILE", f"the archive is damaged here ({error})", entry.name) from error
 

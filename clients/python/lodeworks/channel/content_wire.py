@@ -38,7 +38,7 @@ class BlobWriting(Protocol):
         ...
 
     async def batch_put(self, blobs: Iterable[tuple[str, bytes]]) -> None:
-        """Stores small blobs, all or none; together less than 1 MiB. Raises grpc.RpcError."""
+        """Stores small blobs, all or none; together at most 3.5 MiB. Raises grpc.RpcError."""
         ...
 
     async def get_write(self, digest: str) -> Written:
@@ -72,7 +72,7 @@ class ContentWire:
         return set((await self._stub.FindMissing(request)).digests)
 
     async def batch_put(self, blobs: Iterable[tuple[str, bytes]]) -> None:
-        """Stores small blobs, all or none; together less than 1 MiB. Raises grpc.RpcError."""
+        """Stores small blobs, all or none; together at most 3.5 MiB. Raises grpc.RpcError."""
         parts = [self._messages.BlobData(digest=digest, data=data) for digest, data in blobs]
         await self._stub.BatchPut(self._messages.BatchPutRequest(scope=self._scope, blobs=parts))
 

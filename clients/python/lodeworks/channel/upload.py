@@ -25,7 +25,7 @@ CHUNK_BYTES: Final = 256 * 1024
 SMALL_BYTES: Final = 256 * 1024
 """Blobs up to here travel in batches."""
 
-_BATCH_BYTES: Final = 1_000_000
+_BATCH_BYTES: Final = 3_500_000
 _BATCH_BLOBS: Final = 500
 _BATCHES_AT_ONCE: Final = 4
 _ASK_AT_ONCE: Final = 5_000

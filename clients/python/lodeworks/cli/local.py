@@ -114,11 +114,16 @@ class LocalInstallation:
             running = self.program("worker")
             if running is None:
                 log = self.log_folder / "worker.log"
-                running = programs.start([command, "run", "--state", str(state)], log=log)
+                running = programs.start([command, "run", "--state", str(state), *self._store()], log=log)
                 self._remember(self._note() | {"worker": asdict(running)})
                 programs.wait_for(lambda: _online(client), running, log=log, what="the worker", timeout_s=_READY_S)
         finally:
             client.close()
+
+    def _store(self) -> list[str]:
+        """Returns the worker's option for the controller's folder of content, which both see here."""
+        content = self.folder / "controller" / "blobs"
+        return ["--store", str(content)] if (content / "nonce").is_file() else []
 
     def _enrol(self, command: str, state: Path, client: Any, profile: Profile) -> None:
         if any(worker.name == "local" for worker in client.workers.list()):

@@ -97,7 +97,7 @@ class ContentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchPut(self, request, context):
-        """Stores small blobs, all or none; together less than 1 MiB.
+        """Stores small blobs, all or none; together at most 3.5 MiB.
 
         Safe to repeat.
 

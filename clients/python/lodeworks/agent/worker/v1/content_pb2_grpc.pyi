@@ -47,7 +47,7 @@ class ContentServiceStub:
     - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
     """
     BatchPut: _grpc.UnaryUnaryMultiCallable[_content_pb2.BatchPutRequest, _content_pb2.BatchPutResponse]
-    """Stores small blobs, all or none; together less than 1 MiB.
+    """Stores small blobs, all or none; together at most 3.5 MiB.
 
     Safe to repeat.
 
@@ -125,7 +125,7 @@ class ContentServiceAsyncStub(ContentServiceStub):
     - ABORTED, reason LEASE_LOST: the lease is another's; drop the run.
     """
     BatchPut: _aio.UnaryUnaryMultiCallable[_content_pb2.BatchPutRequest, _content_pb2.BatchPutResponse]  # type: ignore[assignment]
-    """Stores small blobs, all or none; together less than 1 MiB.
+    """Stores small blobs, all or none; together at most 3.5 MiB.
 
     Safe to repeat.
 
@@ -212,7 +212,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_pb2.BatchPutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_pb2.BatchPutResponse, _abc.Awaitable[_content_pb2.BatchPutResponse]]:
-        """Stores small blobs, all or none; together less than 1 MiB.
+        """Stores small blobs, all or none; together at most 3.5 MiB.
 
         Safe to repeat.
 

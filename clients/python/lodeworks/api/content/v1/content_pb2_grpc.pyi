@@ -47,7 +47,7 @@ class ContentServiceStub:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     """
     BatchPut: _grpc.UnaryUnaryMultiCallable[_content_pb2.BatchPutRequest, _content_pb2.BatchPutResponse]
-    """Stores small blobs, all or none; together less than 1 MiB.
+    """Stores small blobs, all or none; together at most 3.5 MiB.
 
     Safe to repeat.
 
@@ -113,7 +113,7 @@ class ContentServiceAsyncStub(ContentServiceStub):
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     """
     BatchPut: _aio.UnaryUnaryMultiCallable[_content_pb2.BatchPutRequest, _content_pb2.BatchPutResponse]  # type: ignore[assignment]
-    """Stores small blobs, all or none; together less than 1 MiB.
+    """Stores small blobs, all or none; together at most 3.5 MiB.
 
     Safe to repeat.
 
@@ -188,7 +188,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_pb2.BatchPutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_pb2.BatchPutResponse, _abc.Awaitable[_content_pb2.BatchPutResponse]]:
-        """Stores small blobs, all or none; together less than 1 MiB.
+        """Stores small blobs, all or none; together at most 3.5 MiB.
 
         Safe to repeat.
 
