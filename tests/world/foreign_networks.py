@@ -25,6 +25,7 @@ INFO = {
         "std": [0.229, 0.224, 0.225],
         "nms_iou": 1.0,
     },
+    "detections": {"nms_iou": 1.0},
 }
 
 
@@ -56,6 +57,11 @@ def made_outputs(family: str, *, seed: int, count: int = 40) -> dict[str, np.nda
         offset = random.normal((0.5, 0.5, 1.0, 1.0), 0.3, (count, 4)).astype(np.float32)
         sparse = there * (random.uniform(0, 1, (count, 1)) < 0.5)
         return {"output": np.concatenate([offset, sparse, classes], axis=1, dtype=np.float32)[None]}
+    if family == "detections":
+        corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+        best = np.stack([there[:, 0], random.integers(0, len(CLASSES), count)], axis=1)
+        rows = np.concatenate([corners, best], axis=1)
+        return {"output0": np.concatenate([rows, np.zeros((5, 6))], dtype=np.float32)[None]}
     logits = random.normal(0, 2, (1, count, len(CLASSES) + 1)).astype(np.float32)
     return {"logits": logits, "pred_boxes": _fractions(centre, size)}
 

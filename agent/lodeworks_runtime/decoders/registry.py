@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from lodeworks_runtime.decoders.detections import DetectionsDecoder
 from lodeworks_runtime.decoders.detr import DetrDecoder
 from lodeworks_runtime.decoders.lodeworks import LodeworksDecoder
 from lodeworks_runtime.decoders.yolov5 import YoloV5Decoder
@@ -35,4 +36,4 @@ def decoder_names() -> list[str]:
 
 
 def _built_in() -> tuple[Decoder, ...]:
-    return (LodeworksDecoder(), YoloV5Decoder(), YoloV8Decoder(), YoloXDecoder(), DetrDecoder())
+    return (LodeworksDecoder(), YoloV5Decoder(), YoloV8Decoder(), YoloXDecoder(), DetrDecoder(), DetectionsDecoder())

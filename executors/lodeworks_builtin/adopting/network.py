@@ -12,6 +12,8 @@ from lodeworks_executor.errors import BadModelError, BadSettingError
 from lodeworks_runtime import AlgorithmError, load_onnx
 from lodeworks_runtime.decoders import decoder_names
 
+from lodeworks_builtin.adopting.exporter import told_by_exporter
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -31,6 +33,7 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {
         "nms_iou": 1.0,
         "max_detections": 100,
     },
+    "detections": {"nms_iou": 1.0},
 }
 """What the families' own programs do with a picture, where the options say nothing else."""
 
@@ -38,7 +41,8 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {
 def describe(source: Path, target: Path, *, options: AdoptOptions) -> tuple[str, ...]:
     """Writes the network with its description to `target` and returns its classes.
 
-    What the options leave out comes from the description that the file has, then from the habits of its family.
+    What the options leave out comes from the description that the file has, then from what its exporter wrote into it,
+    then from the habits of its family.
 
     Raises:
         BadModelError: the file is no ONNX network of pictures, or its answer does not fit the description.
@@ -72,12 +76,13 @@ def _own_description(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def _described(model: onnx.ModelProto, own: Mapping[str, Any], options: AdoptOptions) -> dict[str, Any]:
-    decoder = options.decoder or own.get("decoder", "")
+    told = told_by_exporter(model)
+    decoder = options.decoder or own.get("decoder", "") or told.get("decoder", "")
     if not decoder:
         raise BadSettingError(
             "decoder", f"is missing: the file does not say it; name one of {', '.join(decoder_names())}"
         )
-    info: dict[str, Any] = {**_FAMILIES.get(decoder, {}), **own, **_given(options), "decoder": decoder}
+    info: dict[str, Any] = {**_FAMILIES.get(decoder, {}), **told, **own, **_given(options), "decoder": decoder}
     info["letterbox"] = {
         **_FAMILIES.get(decoder, {}).get("letterbox", {}),
         **own.get("letterbox", {}),

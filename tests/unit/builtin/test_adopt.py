@@ -131,3 +131,42 @@ def test_a_tar_that_is_no_package_is_refused(world):
         pass
     with pytest.raises(BadModelError, match="neither an ONNX file nor a model package"):
         adopted(world)
+
+
+def _as_exported(path, *, family, names, **told):
+    """Writes a network with what Ultralytics' exporter writes beside it."""
+    model = onnx.load(save_foreign(path, family=family))
+    onnx.helper.set_model_props(model, {"names": names, **told})
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("family", "names", "told"),
+    [
+        ("yolov8", "{0: 'ant', 1: 'bee', 2: 'cat'}", {"task": "detect", "end2end": "False"}),
+        ("yolov5", "['ant', 'bee', 'cat']", {}),
+        ("detections", "{0: 'ant', 1: 'bee', 2: 'cat'}", {"task": "detect", "end2end": "True"}),
+    ],
+)
+def test_what_its_exporter_wrote_into_a_file_is_enough(world, family, names, told):
+    _as_exported(world.put("model/net.onnx", b""), family=family, names=names, **told)
+    assert adopted(world)["class_names"] == list(CLASSES)
+    assert load_onnx(world.output("stage/imported/model.onnx")).recipe.decoder == family
+
+
+def test_options_go_before_what_the_exporter_wrote(world):
+    _as_exported(world.put("model/net.onnx", b""), family="yolov8", names="{0: 'a', 1: 'b', 2: 'c'}")
+    assert adopted(world, class_names=CLASSES)["class_names"] == list(CLASSES)
+
+
+def test_a_network_of_another_task_is_refused(world):
+    _as_exported(world.put("model/net.onnx", b""), family="yolov8", names="{0: 'a'}", task="segment")
+    with pytest.raises(BadModelError, match="task 'segment'; export one for 'detect'"):
+        adopted(world)
+
+
+@pytest.mark.parametrize("names", ["", "{0: 'a'", "{1: 'a', 2: 'b'}", "7", "__import__('os')"])
+def test_names_that_are_none_tell_nothing(world, names):
+    _as_exported(world.put("model/net.onnx", b""), family="yolov8", names=names)
+    with pytest.raises(BadSettingError, match="decoder"):
+        adopted(world)

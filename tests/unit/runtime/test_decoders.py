@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from foreign_networks import CLASSES, INFO, SIZE, STRIDES, made_outputs, model_info, save_foreign
 from lodeworks_runtime import ModelError, load_onnx
+from lodeworks_runtime.decoders import find_decoder
 from lodeworks_runtime.letterbox import FITS, letterbox, plan_letterbox
+from lodeworks_runtime.recipe import Recipe
 
 PICTURES = [(96, 160), (480, 200), (120, 640), (37, 53)]
 
@@ -24,6 +26,11 @@ def _places(family, outputs):
             yield _softmax(logits)[:-1], x * SIZE[1], y * SIZE[0], w * SIZE[1], h * SIZE[0]
         return
     (found,) = outputs.values()
+    if family == "detections":
+        for left, top, right, bottom, score, which in found[0].tolist():
+            scores = [score if which == place else 0.0 for place in range(len(CLASSES))]
+            yield scores, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+        return
     if family == "yolov8":
         for place in range(found.shape[2]):
             x, y, w, h, *scores = found[0, :, place].tolist()
@@ -104,7 +111,7 @@ def test_boxes_equal_the_reference(tmp_path, family, picture):
 
 
 def test_suppression_had_work():
-    for family in set(INFO) - {"detr"}:
+    for family in set(INFO) - {"detr", "detections"}:
         outputs = made_outputs(family, seed=0)
         found = sum(score >= 0.3 for scores, *_ in _places(family, outputs) for score in scores)
         assert found > len(_reference(family, outputs, picture=SIZE)), family
@@ -127,7 +134,7 @@ def test_logits_without_a_class_for_nothing_go_through_a_sigmoid(tmp_path):
         ("detr", {"classes": ["ant"]}, "4 logits a query, but the model names 1 classes"),
         ("yolov8", {"decoder": "detr"}, "wants an output named logits or pred_logits"),
         ("detr", {"decoder": "yolov5"}, "wants one output of three dimensions"),
-        ("yolov5", {"decoder": "yolov99"}, "decoder 'yolov99' is not known: there are detr, lodeworks, yolov5"),
+        ("yolov5", {"decoder": "yolov99"}, "'yolov99' is not known: there are detections, detr, lodeworks, yolov5"),
         ("yolov5", {"letterbox": {"fit": "crop"}}, "letterbox.fit is 'crop': there are centre, top-left, stretch"),
     ],
 )
@@ -148,3 +155,38 @@ def test_every_fit_comes_back_where_it_was(fit, picture):
     assert (filled.max(axis=0) - filled.min(axis=0) + 1).tolist() == [new_h, new_w]
     corners = np.array([[0, 0, picture[1], picture[0]], [3, 2, picture[1] / 2, picture[0] / 3]], np.float32)
     assert placement.to_picture(placement.to_input(corners)) == pytest.approx(corners, abs=1e-3)
+
+
+def _decoded(**outputs):
+    recipe = Recipe.from_model_info(model_info("detections"))
+    return find_decoder("detections").decode(outputs, recipe=recipe)
+
+
+def test_labels_of_torchvision_count_from_one():
+    boxes = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
+    found = _decoded(boxes=boxes, scores=np.array([0.5, 0.25], np.float32), labels=np.array([3, 1]))
+    assert found.scores.tolist() == [[[0.0, 0.0, 0.5], [0.25, 0.0, 0.0]]]
+    assert (found.boxes == boxes).all()
+
+
+def test_a_network_may_find_nothing():
+    found = _decoded(boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), labels=np.zeros(0, np.int64))
+    assert found.scores.shape == (1, 0, 3)
+    assert _decoded(output0=np.zeros((1, 300, 6), np.float32)).boxes.shape == (1, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ({"output0": np.array([[[0, 0, 1, 1, 0.5, 3]]], np.float32)}, "answers with class 3"),
+        ({"output0": np.zeros((1, 4, 7), np.float32)}, "wants one output"),
+        ({"output0": np.zeros((2, 4, 6), np.float32)}, "wants one output"),
+        (
+            {"boxes": np.zeros((2, 4), np.float32), "scores": np.zeros(1, np.float32), "labels": np.ones(2, np.int64)},
+            "2 boxes, 1 scores and 2 labels",
+        ),
+    ],
+)
+def test_detections_of_a_wrong_form_are_refused(outputs, words):
+    with pytest.raises(ModelError, match=words):
+        _decoded(**outputs)
