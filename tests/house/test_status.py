@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = status_rows()
+_PAGE_OF = {
+    "tests/e2e/test_bring_your_own_onnx.py": "bring-your-own-onnx",
+    "tests/e2e/test_write_an_executor.py": "write-an-executor",
+}
+"""Tests that type one page."""
 WORKING = [row for row in ROWS if row.state == "works"]
 
 
@@ -42,6 +47,14 @@ def test_the_named_test_types_the_command(row):
         typed = {step.command for step in steps(ROOT / "docs/import.md")}
         page = typed | {"lode dataset import --on-worker"}  # its path is the test's own
         assert set(row.commands) <= page, f"docs/import.md does not show {set(row.commands) - page}"
+        return
+    if row.test in _PAGE_OF:
+        typed = {step.command for step in steps(ROOT / f"docs/{_PAGE_OF[row.test]}.md")}
+        assert set(row.commands) <= typed, f"docs/{_PAGE_OF[row.test]}.md does not show {set(row.commands) - typed}"
+        return
+    if row.test == "tests/e2e/test_dataset_page.py":
+        typed = {step.command for step in steps(ROOT / "docs/datasets.md")}
+        assert set(row.commands) <= typed, f"docs/datasets.md does not show {set(row.commands) - typed}"
         return
     if row.test == "tests/e2e/test_operations_page.py":
         typed = {step.command for step in steps(ROOT / "docs/operations.md")}

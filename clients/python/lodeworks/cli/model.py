@@ -93,7 +93,9 @@ def train(session: Session, /, *, detach: bool, dry_run: bool, settings: tuple[s
 @model_command.command("import", example="lode model import yolo.onnx --decoder yolov8 --class car,person -n traffic")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-n", "--name", default="", help="Name of the model; default: the file's.")
-@click.option("--decoder", default="", help="lodeworks, yolov5, yolov8, yolox, detr; default: as the file says.")
+@click.option(
+    "--decoder", default="", help="lodeworks, yolov5, yolov8, yolox, detr, detections; default: as the file says."
+)
 @click.option("--class", "classes", type=NAMES, multiple=True, metavar="A,B", help="In the network's order.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="input_size=640x640, colour, scale, fit …")
 @task_options
