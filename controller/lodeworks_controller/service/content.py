@@ -16,7 +16,7 @@ from lodeworks_controller.errors import InvalidError, NotFoundError, PermissionD
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store
 
-READ_BYTES: Final = 256 * 1024
+READ_BYTES: Final = 512 * 1024
 """Bytes per piece of a read."""
 
 BATCH_BYTES: Final = 1 << 20

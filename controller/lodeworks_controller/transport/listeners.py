@@ -13,6 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio
 from grpc_reflection.v1alpha import reflection
+from lodeworks.channel.freed_memory import keep_freed_memory
 from lodeworks.channel.keepalive import SERVER_OPTIONS
 
 from lodeworks_controller.errors import ConflictError
@@ -107,6 +108,7 @@ async def _listen(
     meter: Meter | None,
 ) -> Listener:
     interceptor = OutermostInterceptor(logger, meter=meter)
+    keep_freed_memory()
     server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
     names = _Names(server)
     for register in services:

@@ -1,14 +1,16 @@
 """Fetches blobs by ranges, several at a time: taken up again where it broke off, checked, in place only when whole."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from lodeworks.channel.content_wire import BlobReading
 from lodeworks.channel.errors import DigestMismatchError
+from lodeworks.channel.freed_memory import keep_freed_memory
 from lodeworks.channel.part_file import PartFile
 from lodeworks.channel.patience import Bearing, Patience, SharedPatience
 from lodeworks.channel.streams import Streams
@@ -84,6 +86,7 @@ async def download(
         TransferBrokenError: It broke off too often.
         OSError: The disk refused.
     """
+    keep_freed_memory()
     while True:
         part = await asyncio.to_thread(PartFile, path, size_bytes=size_bytes)
         resumed = part.there_bytes > 0
@@ -99,6 +102,16 @@ async def download(
         await asyncio.to_thread(part.discard)
         if not resumed:
             raise DigestMismatchError(expected=digest, received=received)
+
+
+async def _done(work: Coroutine[Any, Any, None]) -> None:
+    """Does the work to its end, also where the caller is cancelled meanwhile."""
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(working)
+    finally:
+        if not working.done():
+            await asyncio.wait([working])
 
 
 class _Arriving:
@@ -144,7 +157,7 @@ class _Arriving:
         pieces = read_resuming(self._source, self._digest, offset=start, end=end, patience=patience)
         async with aclosing(pieces):
             async for data in pieces:
-                await asyncio.to_thread(self._part.write, start, data)
+                await _done(asyncio.to_thread(self._part.write, start, data))
                 start += len(data)
                 self._more.set()
                 if self._progress is not None:
