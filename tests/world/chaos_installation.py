@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from local_installation import eventually
 from lodeworks.blocking.client import Client
@@ -26,11 +23,21 @@ from lodeworks.profile import Profile
 from lodeworks_worker.drivers.process import ProcessDriver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _BIN = Path(sys.executable).parent
 _EXECUTOR = Path(__file__).with_name("chaos_executor.py")
+_MUTATED = Path(__file__).with_name("mutated_controller.py")
 _MAX_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRun:
+    """A run that somebody may kill: its program, or what holds that program."""
+
+    task_id: str
+    shoot: Callable[[], object]
+    orphan: Callable[[], object]
 
 
 @dataclass(slots=True)
@@ -81,6 +88,12 @@ class ChaosInstallation:
     workers: int = 2
     programs: dict[str, Program] = field(default_factory=dict)
     profile: Profile | None = None
+    mutant: str = ""
+    """A mistake of `mutants` that the controllers are started with."""
+
+    drivers: ClassVar[tuple[str, ...]] = ("process",)
+    executor: ClassVar[str] = ""
+    """What trains; empty for the program that takes the detector's place."""
 
     def up(self) -> None:
         """Makes everything and starts it."""
@@ -122,13 +135,15 @@ class ChaosInstallation:
         )
         command = json.dumps([sys.executable, str(_EXECUTOR)])
         (state / "worker.toml").write_text(
-            f'drivers = ["process"]\nmax_runs = {_MAX_RUNS}\n[executors.detector]\ncommand = {command}\n'
+            f"drivers = {json.dumps(self.drivers)}\nmax_runs = {_MAX_RUNS}\n[executors.detector]\ncommand = {command}\n"
         )
         self._add(name, "lode-worker", "run", "--state", str(state))
         self.programs[name].start()
 
     def _add(self, name: str, program: str, *arguments: str) -> None:
         command = [str(_BIN / program), *arguments]
+        if self.mutant and program == "lode-controller":
+            command = [sys.executable, str(_MUTATED), self.mutant, *arguments]
         self.programs[name] = Program(name, command, self.folder / f"{name}.log", self._environment)
 
     @property
@@ -177,30 +192,24 @@ class ChaosInstallation:
 
     # --- what lives
 
-    def running(self) -> Iterator[tuple[str, int, int]]:
-        """Yields the runs of chaos: task, pid of the shim, pid of the program."""
+    def running(self) -> Iterator[RunningRun]:
+        """Yields the runs of chaos."""
         for mark in sorted(self.folder.glob("worker*/runs/*/run/child.json")):
             with suppress(OSError, ValueError, KeyError):
                 child = int(json.loads(mark.read_text())["pid"])
                 shim = int(json.loads(mark.with_name("shim.json").read_text())["pid"])
                 if _is(shim, "shim") and _is(child, _EXECUTOR.name):
-                    yield mark.parents[1].name.rpartition("-")[0], shim, child
+                    task_id = mark.parents[1].name.rpartition("-")[0]
+                    yield RunningRun(task_id, partial(_kill, child), partial(_kill, shim))
+
+    def left_behind(self) -> list[str]:
+        """Returns the folders of runs that are still there."""
+        return [str(path.relative_to(self.folder)) for path in sorted(self.folder.glob("worker*/runs/*"))]
 
     # --- what was written down
 
-    def told(self) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]], dict[str, str]]:
-        """Returns what the audit log and the outbox say of ends of tasks, and the states of the tasks."""
-        audited = self._rows("SELECT subject, action FROM audit WHERE action LIKE 'task.%'")
-        noticed = self._rows("SELECT payload, topic FROM outbox WHERE topic LIKE 'task.%'")
-        states = dict(self._rows("SELECT id, state FROM tasks"))
-        ends = {"task.succeeded", "task.failed", "task.cancelled"}
-        return (
-            Counter((subject, action) for subject, action in audited if action in ends),
-            Counter((json.loads(payload)["task_id"], topic) for payload, topic in noticed if topic in ends),
-            states,
-        )
-
-    def _rows(self, query: str) -> list[tuple[str, str]]:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Returns what the database answers."""
         if not self.database:
             connection = sqlite3.connect(self.folder / "controller0" / "lode.db")
             try:
@@ -222,56 +231,6 @@ class _Open:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
-
-
-class Killer:
-    """Kills something every so often until it is told to stop; remembers which runs it touched."""
-
-    def __init__(self, world: ChaosInstallation, *, seed: int) -> None:
-        self._world = world
-        self._random = random.Random(seed)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="killer", daemon=True)
-        self.shot: set[str] = set()
-        """Tasks whose program was killed: these may fail."""
-        self.orphaned: set[str] = set()
-        """Tasks whose shim was killed: these begin again."""
-        self.failures: list[str] = []
-
-    def start(self) -> None:
-        """Begins."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends; what was killed runs again then."""
-        self._over.set()
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-        assert not self.failures, self.failures
-
-    def _run(self) -> None:
-        try:
-            while not self._over.wait(self._random.uniform(0.3, 3.0)):
-                self._kill_one()
-        except BaseException as error:  # noqa: BLE001 - shown by the test
-            self.failures.append(repr(error))
-
-    def _kill_one(self) -> None:
-        runs = list(self._world.running())
-        choice = self._random.random()
-        if choice < 0.4 and runs:
-            task_id, shim, child = self._random.choice(runs)
-            if self._random.random() < 0.5:
-                self.shot.add(task_id)
-                _kill(child)
-            else:
-                self.orphaned.add(task_id)
-                _kill(shim)
-            return
-        program = self._random.choice(list(self._world.programs.values()))
-        program.kill()
-        time.sleep(self._random.choice((0.0, 0.1, self._random.uniform(0.0, 3.0))))
-        program.start()
 
 
 def _kill(pid: int) -> None:
@@ -309,7 +268,7 @@ async def _end_runs(folder: Path) -> None:
         await driver.remove(run)
 
 
-async def _of_postgres(address: str, query: str) -> list[tuple[str, str]]:
+async def _of_postgres(address: str, query: str) -> list[tuple[Any, ...]]:
     import asyncpg  # noqa: PLC0415 - only where there is PostgreSQL
 
     connection = await asyncpg.connect(address)
