@@ -102,3 +102,19 @@ async def test_a_program_that_knows_only_the_real_folders_gets_them(tmp_path):
     assert (launch.out_dir / "seen").read_text() == "task_id: task\n"
     assert (launch.in_dir / "env.yaml").read_text() == "task_id: task\n", "/in is not read-only"
     assert not os.access("/in/env.yaml", os.F_OK)
+
+
+async def test_a_kernel_that_refuses_private_folders_is_named_with_the_way_out(tmp_path):
+    """As it does in a container without the right to mount: unshare fails before the program begins."""
+    refusing = tmp_path / "bin" / "unshare"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    driver = ProcessDriver(tmp_path, environment={"PATH": f"{refusing.parent}:{os.environ['PATH']}"})
+    handle = await driver.start(_launch(tmp_path, ("touch", "began"), private_mounts=True))
+    ended = await driver.wait(handle)
+    told = (await driver.logs(handle, offset=0)).data.decode()
+    assert ended.code == 126
+    assert "Operation not permitted" in told
+    assert "refuses a private mount namespace; run this executor as an image with docker" in told
+    assert not list(tmp_path.rglob("began"))
