@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 import pytest
+from predicted_zip import with_predictions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from local_installation import LocalWorld
 
 DATA = os.environ.get("LODE_TEST_DATA", "")
@@ -27,34 +24,11 @@ pytestmark = [
 def cells(world: LocalWorld, tmp_path_factory: pytest.TempPathFactory) -> LocalWorld:
     """The training pictures as `labelled`, the test pictures with predictions of an older model as `test`."""
     told = tmp_path_factory.mktemp("zips") / "with-predictions.zip"
-    with_predictions(f"{DATA}/bccd-test.zip", told)
+    with_predictions(f"{DATA}/bccd-test.zip", told, class_names=("RBC", "WBC", "Platelets"), model="old cells")
     world.lode("dataset", "import", f"{DATA}/bccd-trainval.zip", "--to", "labelled", "--unknown-classes", "add")
     world.lode("dataset", "import", told, "--to", "test")
     world.lode("dataset", "signals", "labelled", "test")
     return world
-
-
-def with_predictions(source: str, target: Path) -> None:
-    """Adds pred/ and its meta.yaml to a zip: the labels, each with a confidence, but every fifth."""
-    folder = ""
-    with zipfile.ZipFile(source) as given, zipfile.ZipFile(target, "w") as out:
-        for name in given.namelist():
-            data = given.read(name)
-            out.writestr(name, data)
-            if not re.search(r"(^|/)gt/[^/]+\.xml$", name):
-                continue
-            tree = ET.fromstring(data)
-            for number, entry in enumerate(tree.findall("object")):
-                if number % 5 == 4:
-                    tree.remove(entry)
-                    continue
-                ET.SubElement(entry, "confidence").text = f"{0.5 + number % 5 / 10:.2f}"
-            out.writestr(name.replace("gt/", "pred/", 1), ET.tostring(tree))
-            folder = name.partition("gt/")[0]
-        out.writestr(
-            f"{folder}pred/meta.yaml",
-            "model: {name: old cells}\nexecutor_config: {}\neval_class_names: [RBC, WBC, Platelets]\n",
-        )
 
 
 def test_the_analysis_shows_ten_measures_of_labels_and_predictions(cells: LocalWorld):

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = status_rows()
-_PAGE_OF = {
-    "tests/e2e/test_bring_your_own_onnx.py": "bring-your-own-onnx",
-    "tests/e2e/test_write_an_executor.py": "write-an-executor",
-}
-"""Tests that type one page."""
 WORKING = [row for row in ROWS if row.state == "works"]
+PAGES = {
+    "tests/e2e/test_bring_your_own_onnx.py": ("bring-your-own-onnx",),
+    "tests/e2e/test_write_an_executor.py": ("write-an-executor",),
+    "tests/e2e/test_content_pages.py": ("blobs", "logs"),
+    "tests/e2e/test_dataset_page.py": ("datasets",),
+    "tests/e2e/test_hard_pages.py": ("tasks", "placement", "leases", "high-availability"),
+    "tests/e2e/test_import.py": ("import",),
+    "tests/e2e/test_operations_page.py": ("operations",),
+}
+"""Test → the pages below docs/ whose commands it types."""
 
 
 def test_every_row_says_works_or_later():
@@ -43,31 +48,11 @@ def test_the_named_test_types_the_command(row):
     """What another test than that of the page types is found in its text, word by word up to the first option."""
     if row.test == "tests/e2e/test_first_hour.py":
         return  # it types every command of its rows
-    if row.test == "tests/e2e/test_import.py":
-        typed = {step.command for step in steps(ROOT / "docs/import.md")}
-        page = typed | {"lode dataset import --on-worker"}  # its path is the test's own
-        assert set(row.commands) <= page, f"docs/import.md does not show {set(row.commands) - page}"
-        return
-    if row.test in _PAGE_OF:
-        typed = {step.command for step in steps(ROOT / f"docs/{_PAGE_OF[row.test]}.md")}
-        assert set(row.commands) <= typed, f"docs/{_PAGE_OF[row.test]}.md does not show {set(row.commands) - typed}"
-        return
-    if row.test == "tests/e2e/test_dataset_page.py":
-        typed = {step.command for step in steps(ROOT / "docs/datasets.md")}
-        assert set(row.commands) <= typed, f"docs/datasets.md does not show {set(row.commands) - typed}"
-        return
-    if row.test == "tests/e2e/test_operations_page.py":
-        typed = {step.command for step in steps(ROOT / "docs/operations.md")}
-        assert set(row.commands) <= typed, f"docs/operations.md does not show {set(row.commands) - typed}"
-        return
-    if row.test == "tests/e2e/test_hard_pages.py":
-        pages = ("tasks", "placement", "leases", "high-availability")
-        typed = {step.command for page in pages for step in steps(ROOT / f"docs/{page}.md")}
-        assert set(row.commands) <= typed, f"no hard page shows {set(row.commands) - typed}"
-        return
-    if row.test == "tests/e2e/test_content_pages.py":
-        typed = {step.command for page in ("blobs", "logs") for step in steps(ROOT / f"docs/{page}.md")}
-        assert set(row.commands) <= typed, f"no page on content shows {set(row.commands) - typed}"
+    if row.test in PAGES:
+        typed = {step.command for page in PAGES[row.test] for step in steps(ROOT / f"docs/{page}.md")}
+        typed.add("lode dataset import --on-worker")  # its path is the test's own
+        missing = set(row.commands) - typed
+        assert not missing, f"{' and '.join(PAGES[row.test])} do not show {missing}"
         return
     text = _said_by(ROOT / row.test)
     for command in row.commands:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,15 @@ _KINDS = {
 _KEY = (("gt", "label"), ("tp", "found"), ("fp", "invented"), ("fn", "missed"), ("un", "predicted, not compared"))
 _STYLE = """
 :root{color-scheme:light dark;--ground:#f6f6f4;--card:#fff;--ink:#1c1c1a;--soft:#6b6b66;--line:#dcdcd6;
---gt:#0072b2;--tp:#009e73;--fp:#d55e00;--fn:#cc79a7;--un:#8a8a84}
+--gt:#0072b2;--tp:#009e73;--fp:#d55e00;--fn:#c4006a;--un:#8a8a84}
 @media(prefers-color-scheme:dark){:root{--ground:#161615;--card:#222220;--ink:#ecece8;--soft:#a0a099;--line:#383834;
---gt:#56b4e9;--tp:#2fc79b;--fp:#ff8a3d;--fn:#e79ac3;--un:#8a8a84}}
+--gt:#56b4e9;--tp:#2fc79b;--fp:#ff8a3d;--fn:#ff6ab8;--un:#8a8a84}}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.45 system-ui,sans-serif}
 main{max-width:1500px;margin:0 auto;padding:28px 20px 48px}h1{font-size:24px;margin:0 0 4px;overflow-wrap:anywhere}
 p{margin:0;color:var(--soft)}.key{display:flex;flex-wrap:wrap;gap:6px 18px;margin:14px 0 20px;color:var(--soft)}
-.key i{display:inline-block;width:14px;height:14px;margin-right:6px;border:2.5px solid;border-radius:2px;
-vertical-align:-2px}.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(250px,100%),1fr));gap:16px}
+.key i{display:inline-block;width:14px;height:14px;margin-right:6px;border-style:solid;border-width:2.5px;
+border-radius:2px;vertical-align:-2px}.key i.fn{border-style:dashed}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(250px,100%),1fr));gap:16px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;overflow:hidden;display:flex;
 flex-direction:column}.frame{background:var(--line);display:flex;align-items:center;justify-content:center;flex:1}
 svg{display:block;width:100%;height:auto;max-height:320px}figcaption{padding:8px 10px;font-size:13px}
@@ -103,4 +105,6 @@ def _rect(box: pb.Box, kind: str, kinds: set[str]) -> str:
 
 def _about(picture: pb.Picture) -> str:
     boxes = f"{len(picture.boxes)} box{'' if len(picture.boxes) == 1 else 'es'}" if picture.annotated else "no labels"
-    return " · ".join([f"{picture.width} × {picture.height}", boxes, *picture.tags])
+    kinds = Counter(kind for _, kind in _shown(picture))
+    told = [f"{kinds[kind]} {name}" for kind, name in _KEY if kind in ("tp", "fp", "fn") and kinds[kind]]
+    return " · ".join([f"{picture.width} × {picture.height}", boxes, *told, *picture.tags])

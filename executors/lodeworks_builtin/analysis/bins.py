@@ -35,15 +35,26 @@ class Bins:
         return np.bincount(np.searchsorted(self.edges, known, side="right"), minlength=len(self.labels))
 
 
-_KB: Final = 1024
+_KB: Final = 1000
 _TENTHS: Final = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 FILE_SIZE: Final = Bins(
     "file_size",
     "File size",
     "bytes of the picture's file",
-    (50 * _KB, 100 * _KB, 200 * _KB, 500 * _KB, 1024 * _KB, 2048 * _KB, 5120 * _KB),
-    ("< 50 kB", "50–100 kB", "100–200 kB", "200–500 kB", "0.5–1 MB", "1–2 MB", "2–5 MB", "≥ 5 MB"),
+    tuple(kilobytes * _KB for kilobytes in (10, 25, 50, 100, 200, 500, 1000, 2000, 5000)),
+    (
+        "< 10 kB",
+        "10–25 kB",
+        "25–50 kB",
+        "50–100 kB",
+        "100–200 kB",
+        "200–500 kB",
+        "0.5–1 MB",
+        "1–2 MB",
+        "2–5 MB",
+        "≥ 5 MB",
+    ),
 )
 ASPECT: Final = Bins(
     "aspect_ratio",

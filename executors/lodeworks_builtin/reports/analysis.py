@@ -12,7 +12,7 @@ from lodeworks_builtin.reports.charts import SERIES_COLOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_KILO = 1024.0
+_KILO = 1000.0
 _CLASSES_MOST = 40
 _MATRIX_MOST = 14
 
@@ -101,7 +101,7 @@ def _distributions(summary: Mapping[str, Any], series: Sequence[_Series]) -> str
         cards.append(_bars(bins["title"], f"{bins['about']}; share of {unit}", bins["labels"], series, counts))
     cards.append(_classes(summary, series))
     lead = "Each bar is a share of its own series, so that large and small datasets compare. Empty ends are left out."
-    return _section("Distributions", lead, f'<div class="spread">{"".join(cards)}</div>')
+    return _section("Distributions", lead, f'<div class="flow">{"".join(cards)}</div>')
 
 
 def _classes(summary: Mapping[str, Any], series: Sequence[_Series]) -> str:
