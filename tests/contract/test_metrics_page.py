@@ -1,7 +1,10 @@
 """The page of metrics speaks enough HTTP for a collector, and gets in nobody's way."""
 
 import asyncio
+import re
+from pathlib import Path
 
+import yaml
 from lodeworks_controller.adapters.prometheus import PrometheusMeter
 from lodeworks_controller.service.figures import Figures
 from lodeworks_controller.service.meter import Meter, NoMeter
@@ -17,6 +20,9 @@ FIGURES = Figures(
     roles={"placer": "rack-1"},
     blobs={"stored": (5, 600)},
 )
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/operations.md"
 
 
 async def measure() -> Figures:
@@ -79,3 +85,21 @@ async def test_a_port_in_use_is_no_reason_to_end() -> None:
             assert second == 0
         async with metrics_page("", page) as none:
             assert none == 0
+
+
+async def test_what_the_page_for_operators_alarms_on_is_measured() -> None:
+    meter = PrometheusMeter(version="1")
+    use(meter)
+    told = (await meter.page(measure)).decode()
+    there = set(re.findall(r"^# TYPE (\w+) ", told, re.MULTILINE)) | set(re.findall(r"^(\w+)", told, re.MULTILINE))
+    text = PAGE.read_text("utf-8")
+    named = set(re.findall(r"\b(?:lodeworks|process)_[a-z_]+\b(?=[{`) \[])", text)) - {"lodeworks_formats"}
+    assert len(named) >= 15
+    assert named <= there, named - there
+    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", text, re.DOTALL)
+    (group,) = yaml.safe_load(rules)["groups"]
+    assert len({rule["alert"] for rule in group["rules"]}) == len(group["rules"]) >= 10
+    labels = {
+        label for names in re.findall(r"lodeworks_\w+\{([^}]*)\}", rules) for label in re.findall(r"(\w+)=", names)
+    }
+    assert labels <= {"state", "reason", "code"}

@@ -15,9 +15,8 @@ from lodeworks_controller.service.attempt_end import AttemptEnd
 from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.storage.backup.database import copy_database
 from lodeworks_controller.storage.backup.manifest import Manifest
-from lodeworks_controller.storage.backup.restoring import Target, bring_back, check_backup
+from lodeworks_controller.storage.backup.restoring import bring_back, check_backup
 from lodeworks_controller.storage.backup.taking import Source, take
-from lodeworks_controller.storage.blobs.disk import DiskBlobStore
 from lodeworks_controller.storage.database.migration import (
     check_not_newer,
     current_revision,
@@ -26,6 +25,7 @@ from lodeworks_controller.storage.database.migration import (
 )
 from lodeworks_controller.storage.database.unit import SqlStore
 from lodeworks_controller.trust.installation import load_trust
+from lodeworks_controller.wiring.backup_content import content_held, copies_of, target_of
 from lodeworks_controller.wiring.place import MARK, check_place, remember_place, require_installation
 from lodeworks_controller.wiring.version import program_version
 
@@ -36,29 +36,32 @@ _BATCH: Final = 200
 
 
 def back_up(config: Config, out: Path, *, clock: Clock, linked: bool = True) -> Manifest:
-    """Takes a backup of an installation, whether it runs or not. Blocks."""
+    """Takes a backup of an installation, whether it runs or not. Blocks.
+
+    Args:
+        config: Of the installation.
+        out: Folder of the backup, not there yet.
+        clock: Tells the time.
+        linked: True makes blobs of a folder on the same filesystem other names of the same files.
+    """
     check_place(config)
-    _require_folder(config)
     require_installation(config)
-    source = Source(
-        database=config.database_address,
-        revision=current_revision(config.database_address),
-        trust=config.trust,
-        logs=config.logs,
-        mark=config.blobs / MARK,
-        blobs=DiskBlobStore(config.blobs, ids=ulids(clock)),
-        program=program_version(),
-    )
-    return asyncio.run(take(source, out.absolute(), at=clock(), linked=linked))
+    with content_held(config):
+        return asyncio.run(_take(config, out.absolute(), clock=clock, linked=linked))
 
 
-def _require_folder(config: Config) -> None:
-    if config.blobs_url:
-        raise ConflictError(
-            "BACKUP_NEEDS_FOLDER",
-            f"the content is in {config.blobs_url}, which a backup does not copy; let the object store keep versions, "
-            "and copy the database and the trust folder with their own tools",
+async def _take(config: Config, out: Path, *, clock: Clock, linked: bool) -> Manifest:
+    async with copies_of(config, clock=clock, linked=linked) as copies:
+        source = Source(
+            database=config.database_address,
+            revision=current_revision(config.database_address),
+            trust=config.trust,
+            logs=config.logs,
+            mark=config.blobs / MARK,
+            blobs=copies,
+            program=program_version(),
         )
+        return await take(source, out, at=clock())
 
 
 def restore(config: Config, folder: Path, *, clock: Clock) -> Manifest:
@@ -68,7 +71,6 @@ def restore(config: Config, folder: Path, *, clock: Clock) -> Manifest:
     saw the time after the backup must not take what comes now for something it knows.
     """
     check_place(config)
-    _require_folder(config)
     for there in {config.state, config.shared_folder}:
         if there.exists() and any(there.iterdir()):
             raise ConflictError(
@@ -77,14 +79,18 @@ def restore(config: Config, folder: Path, *, clock: Clock) -> Manifest:
     manifest = check_backup(folder, database=config.database_address, newest_revision=newest_revision())
     for needed in (config.state, config.shared_folder):
         needed.mkdir(parents=True, exist_ok=True, mode=0o700)
-    blobs = DiskBlobStore(config.blobs, ids=ulids(clock))
-    blobs.open()
-    target = Target(config.database_address, config.trust, config.logs, config.blobs / MARK, blobs)
-    asyncio.run(bring_back(folder.absolute(), target))
-    migrate(config.database_address)
+    asyncio.run(_bring(config, folder.absolute(), clock=clock))
     asyncio.run(_leap(config, clock=clock))
     remember_place(config)
     return manifest
+
+
+async def _bring(config: Config, folder: Path, *, clock: Clock) -> None:
+    async with target_of(config, clock=clock) as target:
+        await bring_back(folder, target)
+        await asyncio.to_thread(migrate, config.database_address)
+        if target.settle is not None:
+            await target.settle()
 
 
 def upgrade(config: Config, *, clock: Clock, folder: Path | None = None) -> tuple[str, str, Path | None]:

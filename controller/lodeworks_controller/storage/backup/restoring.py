@@ -1,12 +1,12 @@
 """Bringing a backup back to where nothing is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lodeworks_controller.errors import ConflictError, InvalidError
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.storage.backup.copying import clone, copy_tree
 from lodeworks_controller.storage.backup.database import kind_of, put_database
 from lodeworks_controller.storage.backup.manifest import Manifest, blob_path, listed_blobs, verify
@@ -27,6 +27,7 @@ class Target:
         logs: Folder of logs, not there.
         mark: File that tells the content of one installation from that of another.
         blobs: The content.
+        settle: Called when the database is there, before anybody uses it; None where there is nothing to do.
     """
 
     database: Path | str
@@ -34,6 +35,7 @@ class Target:
     logs: Path
     mark: Path
     blobs: BlobStore
+    settle: Callable[[], Awaitable[None]] | None = None
 
 
 def check_backup(folder: Path, *, database: Path | str, newest_revision: str) -> Manifest:

@@ -7,19 +7,27 @@ lists.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 from lodeworks_controller.errors import ConflictError, NotFoundError
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import Blob, BlobStore
 from lodeworks_controller.storage.backup.copying import clone, copy_tree, cut, link, size_of
 from lodeworks_controller.storage.backup.database import copy_database, kind_of
 from lodeworks_controller.storage.backup.manifest import BLOB_LIST, Manifest, blob_path, described, write_manifest
 
 NEWEST_LIST = "repository/metadata/timestamp.json"
+
+
+class BlobCopies(Protocol):
+    """Brings blobs from where they are kept into files."""
+
+    def copy(self, digests: Iterable[str], *, room: Callable[[str], Path]) -> AsyncIterator[Blob]:
+        """Copies each blob into the file that `room` names for it; yields those that are there, in any order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Source:
         trust: Folder of keys and certificates.
         logs: Folder of logs.
         mark: File that tells the content of one installation from that of another.
-        blobs: The content.
+        blobs: What copies the content.
         program: Version of the program.
     """
 
@@ -41,22 +49,21 @@ class Source:
     trust: Path
     logs: Path
     mark: Path
-    blobs: BlobStore
+    blobs: BlobCopies
     program: str
 
 
-async def take(source: Source, out: Path, *, at: datetime, linked: bool = True) -> Manifest:
+async def take(source: Source, out: Path, *, at: datetime) -> Manifest:
     """Takes a backup into a folder that is not there yet, and returns what is in it.
 
     Args:
         source: What is backed up.
         out: The folder; it appears when the backup is whole.
         at: The present moment.
-        linked: True makes blobs on the same filesystem other names of the same files; False copies them.
     """
     making = _begin(out)
     digests = copy_database(source.database, making / "database")
-    count, size_bytes, missing = await _copy_blobs(source.blobs, digests, making, linked=linked)
+    count, size_bytes, missing = await _copy_blobs(source.blobs, digests, making)
     copy_tree(source.logs, making / "logs")
     copy_tree(source.trust, making / "trust", first=NEWEST_LIST)
     if source.mark.is_file():
@@ -95,25 +102,15 @@ def _appear(making: Path, out: Path) -> None:
     making.rename(out)
 
 
-async def _copy_blobs(
-    blobs: BlobStore, digests: Iterable[str], folder: Path, *, linked: bool
-) -> tuple[int, int, list[str]]:
-    count, size_bytes, missing = 0, 0, list[str]()
-    with _new_list(folder) as listed:
-        for digest in digests:
-            target = _room(folder, digest)
-            try:
-                size = await _copy_blob(blobs, digest, target, linked=linked)
-            except NotFoundError:
-                missing.append(digest)
-                continue
-            listed.write(f"{digest} {size}\n")
-            count, size_bytes = count + 1, size_bytes + size
-    return count, size_bytes, missing
-
-
-def _new_list(folder: Path) -> TextIO:
-    return (folder / BLOB_LIST).open("x")
+async def _copy_blobs(blobs: BlobCopies, digests: Iterable[str], folder: Path) -> tuple[int, int, list[str]]:
+    """Copies what the database names; returns how many blobs, their bytes, and which the store does not have."""
+    wanted = list(digests)
+    sizes = dict[str, int]()
+    async for blob in blobs.copy(wanted, room=lambda digest: _room(folder, digest)):
+        sizes[blob.digest] = blob.size_bytes
+    with (folder / BLOB_LIST).open("x") as listed:
+        listed.writelines(f"{digest} {sizes[digest]}\n" for digest in sorted(sizes))
+    return len(sizes), sum(sizes.values()), [digest for digest in wanted if digest not in sizes]
 
 
 def _room(folder: Path, digest: str) -> Path:
@@ -122,12 +119,33 @@ def _room(folder: Path, digest: str) -> Path:
     return target
 
 
-async def _copy_blob(blobs: BlobStore, digest: str, target: Path, *, linked: bool) -> int:
-    place = await blobs.locate(digest)
-    if place.offset or size_of(place.path) != place.size_bytes:
-        cut(place.path, target, offset=place.offset, size_bytes=place.size_bytes)
-    elif linked:
-        link(place.path, target)
-    else:
-        clone(place.path, target)
-    return place.size_bytes
+class FolderCopies:
+    """Copies blobs of a folder.
+
+    Args:
+        blobs: The store.
+        linked: True makes blobs on the same filesystem other names of the same files; False copies them.
+    """
+
+    def __init__(self, blobs: BlobStore, *, linked: bool) -> None:
+        self._blobs = blobs
+        self._linked = linked
+
+    async def copy(self, digests: Iterable[str], *, room: Callable[[str], Path]) -> AsyncIterator[Blob]:
+        """Copies each blob into the file that `room` names for it; yields those that are there."""
+        for digest in digests:
+            try:
+                size_bytes = await self._copy(digest, room(digest))
+            except NotFoundError:
+                continue
+            yield Blob(digest, size_bytes)
+
+    async def _copy(self, digest: str, target: Path) -> int:
+        place = await self._blobs.locate(digest)
+        if place.offset or size_of(place.path) != place.size_bytes:
+            cut(place.path, target, offset=place.offset, size_bytes=place.size_bytes)
+        elif self._linked:
+            link(place.path, target)
+        else:
+            clone(place.path, target)
+        return place.size_bytes

@@ -56,6 +56,10 @@ class PlacementRows(Protocol):
         """Moves blobs (from, to) that still lie where they lay into a new pack, and forgets emptied ones."""
         ...
 
+    async def clear(self) -> None:
+        """Forgets everything: the content is elsewhere now."""
+        ...
+
     async def forget(self, packs: Sequence[str]) -> None:
         """Forgets packs in which nothing counts any more."""
         ...

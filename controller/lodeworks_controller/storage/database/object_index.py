@@ -93,6 +93,11 @@ class SqlObjectRows:
             await self._connection.execute(moved)
         await self.forget(emptied)
 
+    async def clear(self) -> None:
+        """Forgets everything: the content is elsewhere now."""
+        for table in (object_blobs, object_packs):
+            await self._connection.execute(delete(table))
+
     async def forget(self, packs: Sequence[str]) -> None:
         """Forgets packs in which nothing counts any more."""
         used = select(object_blobs.c.pack).where(object_blobs.c.pack.in_(list(packs)))
