@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from lodeworks_controller.errors import ConflictError, ExhaustedError, GapError, InvalidError, NotFoundError
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.storage.blobs import unfinished
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
 from lodeworks_controller.storage.blobs.objects import ObjectBlobStore

@@ -14,7 +14,7 @@ from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.domain.worker import Capabilities
 from lodeworks_controller.errors import ConflictError, StaleLeaseError
-from lodeworks_controller.service.content import task_scope
+from lodeworks_controller.service.content_scope import task_scope
 from lodeworks_controller.service.granting import Grant
 from lodeworks_controller.storage.database.unit import SqlStore
 

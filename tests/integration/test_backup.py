@@ -17,7 +17,7 @@ from lodeworks.resources.client import AsyncClient
 from lodeworks_controller.config import Config
 from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundError
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.storage.backup.manifest import blob_path, listed_blobs, read_manifest, verify
 from lodeworks_controller.storage.database.engine import sqlite_engine
 from lodeworks_controller.storage.database.migration import (

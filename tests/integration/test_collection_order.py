@@ -18,8 +18,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lodeworks_controller.errors import UnavailableError
+from lodeworks_controller.service.blob_store import Blob
 from lodeworks_controller.service.collection import Collection, CollectionTerms
-from lodeworks_controller.service.content import Blob, ContentService, Scope
+from lodeworks_controller.service.content import ContentService
+from lodeworks_controller.service.content_scope import Scope
 from lodeworks_controller.service.sparing import SparingBlobs
 from lodeworks_controller.storage.database.unit import SqlStore
 from simulated_database import SimulatedDisk

@@ -12,7 +12,7 @@ from lodeworks_controller.domain.operation import Filter, Sample, Split
 from lodeworks_controller.domain.outcome import HasPrediction, Outcome, PredictionFilter
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.errors import BadOutputError, ConflictError, InvalidError, NotFoundError
-from lodeworks_controller.service.content import task_scope
+from lodeworks_controller.service.content_scope import task_scope
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_formats.segments import SHRUNK_SCHEMA, read_pictures
 

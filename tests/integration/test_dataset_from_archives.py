@@ -11,7 +11,7 @@ from lodeworks_builtin.export import export
 from lodeworks_builtin.ingest import ingest
 from lodeworks_builtin.made_pictures.archive import write_made_archive
 from lodeworks_controller.domain.task.run import Output
-from lodeworks_controller.service.content import task_scope
+from lodeworks_controller.service.content_scope import task_scope
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_formats.protocol import asset_path
 from lodeworks_formats.segments import read_pictures

@@ -19,7 +19,7 @@ from lodeworks_controller.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.prediction_set import Predicted
 from lodeworks_controller.storage.segments.pool import Pool, Work
 from lodeworks_formats.segments import pictures_metadata, read_pictures, write_pictures

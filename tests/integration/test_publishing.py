@@ -14,7 +14,7 @@ from lodeworks_controller.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from lodeworks_controller.service.content import device_scope
+from lodeworks_controller.service.content_scope import device_scope
 from lodeworks_controller.service.deployment import Wish
 from lodeworks_controller.service.device import identity_of
 from lodeworks_controller.service.measuring import InferWish

@@ -10,8 +10,10 @@ import pytest
 from lodeworks_controller.domain.identity import InstallationRole, Principal
 from lodeworks_controller.domain.ids import ulids
 from lodeworks_controller.errors import PermissionDeniedError, UnavailableError
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.collection import Collection, CollectionTerms
-from lodeworks_controller.service.content import BlobStore, ContentService, Scope, project_scope
+from lodeworks_controller.service.content import ContentService
+from lodeworks_controller.service.content_scope import Scope, project_scope
 from lodeworks_controller.service.identity import IdentityService
 from lodeworks_controller.service.project_service import ProjectService
 from lodeworks_controller.service.sparing import SparingBlobs

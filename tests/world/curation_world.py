@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dataset_world import DatasetWorld
 from lodeworks_controller.domain.curation import SIGNALS_VERSION
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.curation import CurationService
 from lodeworks_controller.service.dataset_measuring import DatasetMeasuring
 from lodeworks_controller.service.dataset_release import DatasetRelease

@@ -24,7 +24,7 @@ from lodeworks_controller.domain.manifest import digests_of
 from lodeworks_controller.domain.operation import Filter, Sample
 from lodeworks_controller.errors import LodeworksError, NotFoundError
 from lodeworks_controller.service.collection import Collection, CollectionTerms
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.dataset_release import DatasetRelease
 from lodeworks_controller.service.sparing import SparingBlobs
 

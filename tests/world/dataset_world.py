@@ -12,7 +12,7 @@ from lodeworks_controller.domain.identity import InstallationRole, Principal, Us
 from lodeworks_controller.domain.ids import ulids
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import TaskState
-from lodeworks_controller.service.content import project_scope, task_scope
+from lodeworks_controller.service.content_scope import project_scope, task_scope
 from lodeworks_controller.service.dataset_arrival import DatasetArrival, UnknownClasses
 from lodeworks_controller.service.dataset_operations import DatasetOperations
 from lodeworks_controller.service.dataset_service import DatasetService
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lodeworks_controller.domain.task.task import Task
-    from lodeworks_controller.service.content import BlobStore
+    from lodeworks_controller.service.blob_store import BlobStore
     from lodeworks_controller.storage.segments.pool import Pool
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

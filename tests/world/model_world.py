@@ -11,7 +11,8 @@ from lodeworks_controller.domain.device import Report
 from lodeworks_controller.domain.identity import AgentKind
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.run import Output
-from lodeworks_controller.service.content import ContentService, project_scope
+from lodeworks_controller.service.content import ContentService
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.device import admit_device, identity_of
 from lodeworks_controller.service.enrolment import EnrolmentService, Revocations
 from lodeworks_controller.service.training import TrainWish

@@ -14,7 +14,8 @@ from lodeworks_controller.domain.model import ModelState, ModelVersion, Training
 from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import InvalidError, NotFoundError
-from lodeworks_controller.service.content import BlobStore, check_digest, project_scope
+from lodeworks_controller.service.blob_store import BlobStore, check_digest
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.labelled import chosen_classes
 from lodeworks_controller.service.object_class import class_table

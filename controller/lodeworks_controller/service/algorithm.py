@@ -10,7 +10,8 @@ from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.task.task import ObjectRef
 from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundError
-from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.events import object_ready
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.named import reference_or_id

@@ -8,7 +8,7 @@ from typing import Final
 from lodeworks_controller.domain.task.attempt import Checkpoint
 from lodeworks_controller.domain.task.run import Input, Output, RunSpec
 from lodeworks_controller.domain.task.task import Task
-from lodeworks_controller.service.content import task_scope
+from lodeworks_controller.service.content_scope import task_scope
 from lodeworks_controller.service.store import Transaction
 
 ROLE: Final = "checkpoint"

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from lodeworks_controller.service.content import Blob, BlobStore
+from lodeworks_controller.service.blob_store import Blob, BlobStore
 
 if TYPE_CHECKING:
     from lodeworks_controller.service.store import Store

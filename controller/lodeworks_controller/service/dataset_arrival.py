@@ -23,8 +23,9 @@ from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError, InvalidError, LodeworksError, UnavailableError
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.catalogue import AIDS, CATALOGUE_SCOPE, RECS
-from lodeworks_controller.service.content import BlobStore, project_scope, task_scope
+from lodeworks_controller.service.content_scope import project_scope, task_scope
 from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of
 from lodeworks_controller.service.model_use import model_use
 from lodeworks_controller.service.object_class import store_map

@@ -12,7 +12,7 @@ from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.manifest import Derived, Statistics, near
 from lodeworks_controller.domain.operation import Conflict, Filter, Sample, Split, check_seed
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.dataset import VersionSight, rids_for
 from lodeworks_controller.service.object_class import ClassTable
 from lodeworks_controller.service.prediction_choice import beside, resolved

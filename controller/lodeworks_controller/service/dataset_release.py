@@ -17,7 +17,7 @@ from lodeworks_formats.manifest import VersionManifest
 
 from lodeworks_controller.domain.dataset import DatasetVersion, VersionState
 from lodeworks_controller.domain.manifest import digests_of, near
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.curation import CurationSegments
 from lodeworks_controller.service.segments import BytesStore, load_manifest
 from lodeworks_controller.service.store import Store

@@ -18,7 +18,8 @@ from lodeworks_controller.domain.reference import check_name
 from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef, Task
 from lodeworks_controller.errors import InvalidError, NotFoundError
-from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.dataset import VersionSight, find_version, sight_of
 from lodeworks_controller.service.dataset_arrival import UnknownClasses, Wish
 from lodeworks_controller.service.dataset_versions import open_version

@@ -12,7 +12,7 @@ from lodeworks_controller.domain.lineage import DATASET_VERSION, Edge, Node
 from lodeworks_controller.domain.manifest import Derived, digests_of
 from lodeworks_controller.domain.project import Project
 from lodeworks_controller.domain.reference import check_name
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.store import Transaction
 
 

@@ -9,7 +9,7 @@ from lodeworks_controller.domain.device import Device, DeviceState
 from lodeworks_controller.domain.identity import AgentIdentity, AgentKind, Principal, ProjectRole, check_name
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.service.content import device_scope
+from lodeworks_controller.service.content_scope import device_scope
 from lodeworks_controller.service.enrolment import DEVICE_TOKEN_LIFETIME, EnrolmentService
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.project import enter

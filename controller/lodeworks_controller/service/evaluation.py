@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from lodeworks_controller.domain.evaluation import Evaluation, EvaluationState
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.errors import ConflictError, InvalidError, NotFoundError
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.dataset import find_version as find_dataset
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.model import find_version as find_model

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lodeworks_controller.domain.object_class import check_class_name
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.service.content import check_digest
+from lodeworks_controller.service.blob_store import check_digest
 from lodeworks_controller.service.dataset_arrival import UnknownClasses
 
 IMPORT_FORMATS: Final = ("auto", "voc", "coco", "yolo")

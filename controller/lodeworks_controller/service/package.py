@@ -14,7 +14,7 @@ from lodeworks_formats.package import MANIFEST_NAME, PackageManifest, pack, unpa
 
 from lodeworks_controller.domain.algorithm import Measurement, Package, PackageBlob
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.service.content import BlobStore, Location
+from lodeworks_controller.service.blob_store import BlobStore, Location
 
 _PIECE_BYTES = 1 << 20
 

@@ -9,7 +9,7 @@ from lodeworks_controller.domain.task.run import RunSpec
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
 from lodeworks_controller.errors import ExhaustedError, LodeworksError, UnavailableError
-from lodeworks_controller.service.content import task_scope
+from lodeworks_controller.service.content_scope import task_scope
 from lodeworks_controller.service.kinds.base import Kinds
 from lodeworks_controller.service.reuse import Equal, Reuse, take
 from lodeworks_controller.service.settlement import Settlement

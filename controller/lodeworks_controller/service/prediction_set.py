@@ -13,7 +13,7 @@ from lodeworks_controller.domain.lineage import DATASET_VERSION, PREDICTION_SET,
 from lodeworks_controller.domain.manifest import Derived, digests_of
 from lodeworks_controller.domain.prediction_set import PredictionSet
 from lodeworks_controller.service.catalogue import RECS
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.dataset import find_version
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.segments import BytesStore, Segments, load_manifest, store_manifest

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from lodeworks_controller.domain.task.quota import Quota, Quotas, QuotaScope
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 
 if TYPE_CHECKING:
     from lodeworks_controller.domain.task.task import NewTask

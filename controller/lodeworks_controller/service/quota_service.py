@@ -7,7 +7,7 @@ from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.task.quota import Quota, QuotaScope, Use
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.access import require_administrator
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
 

@@ -8,7 +8,7 @@ from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.service.completion import FindMissing
-from lodeworks_controller.service.content import task_scope
+from lodeworks_controller.service.content_scope import task_scope
 from lodeworks_controller.service.store import Store, Transaction
 
 

@@ -6,7 +6,7 @@ from lodeworks_formats.task_inputs import OPTIONS
 
 from lodeworks_controller.domain.task.run import Input, Output
 from lodeworks_controller.errors import BadOutputError
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 
 
 async def options_input(blobs: BlobStore, options: bytes) -> Input:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lodeworks_controller.errors import UnavailableError
-from lodeworks_controller.service.content import Blob, BlobStore, BlobWrite, Location
+from lodeworks_controller.service.blob_store import Blob, BlobStore, BlobWrite, Location
 
 if TYPE_CHECKING:
     from lodeworks_controller.service.store import Store

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lodeworks_controller.service.audit import AuditRows
     from lodeworks_controller.service.catalogue import CatalogueRows, LineageRows
     from lodeworks_controller.service.collection import CollectionRows
-    from lodeworks_controller.service.content import BlobRows
+    from lodeworks_controller.service.content_scope import BlobRows
     from lodeworks_controller.service.dataset import DatasetRows
     from lodeworks_controller.service.device import DeviceRows
     from lodeworks_controller.service.enrolment import AgentRows

@@ -11,7 +11,7 @@ from lodeworks_controller.domain.lineage import DATASET_VERSION
 from lodeworks_controller.domain.manifest import Derived, near
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.service.content import project_scope
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.curation import CurationSegments
 from lodeworks_controller.service.dataset import find_version
 from lodeworks_controller.service.dataset_tasks import Submitter

@@ -8,7 +8,8 @@ from lodeworks_formats.manifest import canonical_json, sha256_hex
 from lodeworks_controller.domain.object_class import ClassSelection
 from lodeworks_controller.domain.view import View
 from lodeworks_controller.errors import NotFoundError
-from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.object_class import class_table
 from lodeworks_controller.service.segments import Segments, load_manifest
 from lodeworks_controller.service.store import Store

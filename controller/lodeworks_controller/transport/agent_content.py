@@ -4,7 +4,7 @@ from typing import Any
 
 from lodeworks.agent.worker.v1 import content_pb2, content_pb2_grpc
 
-from lodeworks_controller.service.content import Scope
+from lodeworks_controller.service.content_scope import Scope
 from lodeworks_controller.transport.content_calls import ContentCalls, Context
 
 
@@ -15,7 +15,9 @@ class LeaseContentServicer(ContentCalls, content_pb2_grpc.ContentServiceServicer
 
     async def _scope(self, request: Any, context: Context) -> Scope:
         lease = request.scope
-        return await self._content.lease_scope(self._gate.worker(context), lease.task_id, lease_epoch=lease.lease_epoch)
+        return await self._content.scopes.of_lease(
+            self._gate.worker(context), lease.task_id, lease_epoch=lease.lease_epoch
+        )
 
     async def Locate(self, request: content_pb2.LocateRequest, context: Context) -> content_pb2.LocateResponse:
         """Tells where blobs lie in the store's folder, for a worker that sees it too."""

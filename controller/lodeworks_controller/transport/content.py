@@ -4,7 +4,7 @@ from typing import Any
 
 from lodeworks.api.content.v1 import content_pb2, content_pb2_grpc
 
-from lodeworks_controller.service.content import Scope
+from lodeworks_controller.service.content_scope import Scope
 from lodeworks_controller.transport.content_calls import ContentCalls, Context
 
 
@@ -14,4 +14,4 @@ class ContentServicer(ContentCalls, content_pb2_grpc.ContentServiceServicer):
     messages = content_pb2
 
     async def _scope(self, request: Any, context: Context) -> Scope:
-        return await self._content.people_scope(await self._gate.caller(context), request.scope.project)
+        return await self._content.scopes.of_person(await self._gate.caller(context), request.scope.project)

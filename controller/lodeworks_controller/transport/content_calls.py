@@ -10,7 +10,8 @@ from typing import Any
 import grpc.aio
 
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.service.content import ContentService, Scope
+from lodeworks_controller.service.content import ContentService
+from lodeworks_controller.service.content_scope import Scope
 from lodeworks_controller.transport.gate import Gate
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -6,7 +6,8 @@ from typing import Any
 import grpc.aio
 from lodeworks.agent.device.v1 import device_pb2, device_pb2_grpc
 
-from lodeworks_controller.service.content import ContentService, device_scope
+from lodeworks_controller.service.content import ContentService
+from lodeworks_controller.service.content_scope import device_scope
 from lodeworks_controller.service.device_sync import DeviceSyncService, read_report
 from lodeworks_controller.service.release import Releases
 from lodeworks_controller.transport.gate import Gate

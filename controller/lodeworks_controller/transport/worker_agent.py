@@ -13,9 +13,9 @@ from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.worker import Capabilities, Directive, DirectiveKind, Gpu
 from lodeworks_controller.errors import InvalidError
+from lodeworks_controller.service.blob_store import check_digest
 from lodeworks_controller.service.checkpoint_service import CheckpointService
 from lodeworks_controller.service.completion import Completion
-from lodeworks_controller.service.content import check_digest
 from lodeworks_controller.service.granting import Grant, GrantService, PollAsk
 from lodeworks_controller.service.lease import LeaseReport, LeaseService, Registration, RunningLease, Verdict
 from lodeworks_controller.service.log import LogChunk, LogKey, LogService, MetricPoint

@@ -12,7 +12,7 @@ from lodeworks_controller.background.releaser import start_releaser
 from lodeworks_controller.background.roles import Roles
 from lodeworks_controller.background.ticks import Ticks
 from lodeworks_controller.domain.ids import Ids
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.curation import CurationService
 from lodeworks_controller.service.dataset_arrival import DatasetArrival
 from lodeworks_controller.service.dataset_measuring import DatasetMeasuring

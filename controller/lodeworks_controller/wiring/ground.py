@@ -10,7 +10,7 @@ from lodeworks_controller.config import Config, object_store_options
 from lodeworks_controller.domain.clock import Clock
 from lodeworks_controller.domain.ids import Ids, ulids
 from lodeworks_controller.domain.task.lease import LeaseTerms
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.sparing import SparingBlobs
 from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore

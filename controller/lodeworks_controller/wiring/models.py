@@ -18,7 +18,8 @@ from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.service.adoption import AdoptionService
 from lodeworks_controller.service.algorithm import AlgorithmService, ReleaseSigner
-from lodeworks_controller.service.content import BlobStore, ContentService
+from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.content import ContentService
 from lodeworks_controller.service.deployment import DeploymentService, DesiredStates
 from lodeworks_controller.service.device import DeviceService
 from lodeworks_controller.service.device_sync import DeviceSyncService

@@ -12,7 +12,7 @@ from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.errors import BadOutputError
 from lodeworks_controller.service.adoption import ADOPT
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.kinds.stages import RESULT_SLOT, STAGE_SLOT, StageIntake, stages_of
 from lodeworks_controller.service.object_class import class_table

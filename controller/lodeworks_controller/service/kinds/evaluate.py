@@ -15,7 +15,8 @@ from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunS
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError, NotFoundError
-from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.labelled import require_annotated
 from lodeworks_controller.service.measuring import EVALUATE, EVALUATION

@@ -8,7 +8,8 @@ from lodeworks_formats.task_inputs import ARCHIVE, VIEW, ExportOptions
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
-from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.kinds.base import Commit
 from lodeworks_controller.service.run_files import options_input, required_output
 from lodeworks_controller.service.store import Transaction

@@ -6,7 +6,7 @@ from typing import Final
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import Task
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.dataset_arrival import DatasetArrival
 from lodeworks_controller.service.kinds.base import Commit
 from lodeworks_controller.service.kinds.ingest import ARRIVAL_SLOTS

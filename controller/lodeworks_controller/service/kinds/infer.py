@@ -9,7 +9,7 @@ from lodeworks_controller.domain.object_class import ClassSelection
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.measuring import BUILTIN_INFER, INFER
 from lodeworks_controller.service.model_use import files_of

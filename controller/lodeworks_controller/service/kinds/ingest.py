@@ -11,7 +11,7 @@ from lodeworks_formats.task_inputs import BLOBS_SLOT, EXCHANGE, KNOWN, REPORT, S
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import Task
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.dataset_arrival import DatasetArrival
 from lodeworks_controller.service.kinds.base import Commit
 from lodeworks_controller.service.run_files import options_input

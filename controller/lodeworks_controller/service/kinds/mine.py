@@ -14,7 +14,7 @@ from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunS
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.mining import BUILTIN_MINE, MINE

@@ -11,8 +11,8 @@ from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunS
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import InvalidError
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.catalogue import CATALOGUE_SCOPE
-from lodeworks_controller.service.content import BlobStore
 from lodeworks_controller.service.curation import CurationSegments, CurationService
 from lodeworks_controller.service.dataset_versions import manifest_of
 from lodeworks_controller.service.kinds.base import Commit, Product

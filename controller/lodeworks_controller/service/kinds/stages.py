@@ -10,7 +10,8 @@ from lodeworks_controller.domain.task.run import Output, OutputSlot
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef
 from lodeworks_controller.errors import BadOutputError, LodeworksError
-from lodeworks_controller.service.content import BlobStore, project_scope
+from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.kinds.base import Product
 from lodeworks_controller.service.store import Transaction
 

@@ -11,8 +11,9 @@ from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunS
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError, InvalidError
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.catalogue import CATALOGUE_SCOPE
-from lodeworks_controller.service.content import BlobStore, project_scope, task_scope
+from lodeworks_controller.service.content_scope import project_scope, task_scope
 from lodeworks_controller.service.dataset_versions import manifest_of
 from lodeworks_controller.service.kinds.base import Commit, Product
 from lodeworks_controller.service.run_files import required_output

@@ -17,7 +17,7 @@ from typing import Final
 
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.errors import InvalidError, NotFoundError
-from lodeworks_controller.service.content import Blob, Location
+from lodeworks_controller.service.blob_store import Blob, Location
 from lodeworks_controller.storage.blobs.folder import (
     FreeBytes,
     disk_full,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.errors import InvalidError, NotFoundError
-from lodeworks_controller.service.content import Blob, BlobWrite, Location
+from lodeworks_controller.service.blob_store import Blob, BlobWrite, Location
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
 from lodeworks_controller.storage.blobs.folder import unproved
 from lodeworks_controller.storage.blobs.object_cache import ObjectCache

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from lodeworks_controller.errors import ConflictError, GapError, InvalidError
-from lodeworks_controller.service.content import Blob
+from lodeworks_controller.service.blob_store import Blob
 from lodeworks_controller.storage.blobs.folder import (
     begin_writing_back,
     full_disk_as_refusal,

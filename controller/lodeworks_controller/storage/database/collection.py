@@ -7,8 +7,8 @@ from sqlalchemy import cast, delete, exists, func, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from lodeworks_controller.domain.task.state import FINAL
+from lodeworks_controller.service.blob_store import Blob
 from lodeworks_controller.service.collection import Usage
-from lodeworks_controller.service.content import Blob
 from lodeworks_controller.storage.database.blob import blob_refs, blobs
 from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.schema import Id

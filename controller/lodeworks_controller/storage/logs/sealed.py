@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from lodeworks_controller.domain.clock import from_micros, to_micros
 from lodeworks_controller.errors import GapError
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.log import LogKey, MetricPoint
 
 TAIL_BYTES: Final = 1 << 20

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from lodeworks_formats.manifest import SegmentRef, VersionManifest
 
 from lodeworks_controller.domain.manifest import Derived
-from lodeworks_controller.service.content import BlobStore
+from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.segments import PredictionsBeside
 from lodeworks_controller.storage.segments.job_types import Beside, Limits, Located, Outcome, Source, Written
 from lodeworks_controller.storage.segments.pool import Pool, Work
