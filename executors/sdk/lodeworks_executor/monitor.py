@@ -26,14 +26,23 @@ class Monitor:
         self._task_id = task_id
         self._clock = clock
         self._fraction = 0.0
+        self._failed = False
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Records how much of the run is done, 0 to 1; it never goes back."""
+        """Records how much of the run is done, 0 to 1; it never goes back, and a failure stays the last word."""
+        if self._failed:
+            return
         self._fraction = max(self._fraction, min(max(fraction, 0.0), 1.0))
         self._write(RUNNING, code=None, message=message)
 
+    def finish(self) -> None:
+        """Records that all is done, unless that is told already."""
+        if self._fraction < 1.0:
+            self.progress(1.0)
+
     def fail(self, code: ErrorCode | None, message: str) -> None:
         """Records that the run failed, with its code and a sentence for the user."""
+        self._failed = True
         self._write(FAILED, code=code, message=message)
 
     def _write(self, state: int, *, code: ErrorCode | None, message: str) -> None:

@@ -169,6 +169,10 @@ class Task:
         """Tells how much of the run is done, 0 to 1, and what is going on."""
         self._monitor.progress(fraction, message)
 
+    def finish(self) -> None:
+        """Completes the progress of a run that did not fail; `run_program` does it after the program."""
+        self._monitor.finish()
+
     def metric(self, step: int, name: str, value: float) -> None:
         """Tells the value of a metric at a step; the platform keeps and draws the series."""
         self._metrics.write(step, name, value)

@@ -23,8 +23,21 @@ def _monitor(env_file):
 
 
 def test_done_is_zero(env_file):
-    assert run_program(lambda task: task.progress(1.0), env_file=env_file) == 0
-    assert _monitor(env_file).state == 2
+    assert run_program(lambda task: None, env_file=env_file) == 0
+    assert (_monitor(env_file).state, _monitor(env_file).fraction) == (2, 1.0)
+
+
+def test_the_last_word_of_a_program_stays(env_file):
+    assert run_program(lambda task: task.progress(1.0, "done"), env_file=env_file) == 0
+    assert _monitor(env_file).message == "done"
+    assert run_program(lambda task: task.fail(None, "no use"), env_file=env_file) == 0
+    assert (_monitor(env_file).state, _monitor(env_file).message) == (4, "no use")
+
+
+def test_a_program_that_tells_nothing_has_begun(env_file):
+    seen = []
+    assert run_program(lambda task: seen.append(_monitor(env_file)), env_file=env_file) == 0
+    assert [(told.state, told.fraction) for told in seen] == [(2, 0.0)]
 
 
 def test_a_refusal_becomes_the_code_of_the_monitor(env_file, capsys):
@@ -70,6 +83,14 @@ def test_a_program_may_tidy_up_when_stopped(env_file):
 
     assert run_program(program, env_file=env_file) == 143
     assert seen == ["tidied"]
+
+
+def test_settings_that_cannot_be_read_are_told_with_their_code(env_file, capsys):
+    (env_file.parent / "config.yaml").write_text("[:")
+    assert run_program(lambda task: None, env_file=env_file) == 1
+    assert "error: cannot read" in capsys.readouterr().err
+    assert (_monitor(env_file).state, _monitor(env_file).code) == (4, 300001)
+    assert "config.yaml" in _monitor(env_file).message
 
 
 def test_a_run_that_cannot_be_loaded_fails(tmp_path, capsys):
