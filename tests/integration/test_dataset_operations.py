@@ -106,6 +106,22 @@ async def test_merge_of_several_and_who_wins(labelled):
         await world.operations.merge(ada, "cells", ["labelled"])
 
 
+async def test_many_parts_are_stored_together(labelled, monkeypatch):
+    world, stored = labelled, []
+    put_many = type(world.blobs).put_many
+
+    async def counted(blobs, contents, **named):
+        stored.append(len(contents))
+        return await put_many(blobs, contents, **named)
+
+    monkeypatch.setattr(type(world.blobs), "put_many", counted)
+    shares = {f"part{number}": 1.0 for number in range(3)}
+    parts = await world.operations.split(world.administrator, "cells", "labelled", split=Split(shares))
+    assert len(parts) == 3
+    assert len(stored) == 2, "the segments once, the manifests once"
+    assert sum([len(await digests(world, part.version.full_name)) for part in parts]) == len(CAME)
+
+
 async def test_split_exclude_and_sample_fit_together(labelled):
     world, ada = labelled, labelled.administrator
     parts = await world.operations.split(ada, "cells", "labelled", split=Split({"train": 2, "val": 1}), seed=5)

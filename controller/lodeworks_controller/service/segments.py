@@ -207,6 +207,12 @@ class BytesStore(Protocol):
         """Stores bytes."""
         ...
 
+    async def put_many(
+        self, contents: Sequence[bytes], *, digests: Sequence[str] | None = None
+    ) -> "Sequence[StoredBytes]":
+        """Stores several at once, with one sync."""
+        ...
+
     async def read(self, digest: str, *, offset: int = 0, limit: int = 0) -> bytes:
         """Returns the bytes of a blob."""
         ...
@@ -229,6 +235,11 @@ async def load_manifest(blobs: BytesStore, digest: str) -> VersionManifest:
 async def store_manifest(blobs: BytesStore, manifest: VersionManifest) -> str:
     """Stores a manifest and returns its digest."""
     return (await blobs.put_bytes(manifest.to_bytes())).digest
+
+
+async def store_manifests(blobs: BytesStore, manifests: Sequence[VersionManifest]) -> list[str]:
+    """Stores manifests together and returns their digests."""
+    return [stored.digest for stored in await blobs.put_many([manifest.to_bytes() for manifest in manifests])]
 
 
 async def store_json(blobs: BytesStore, value: object) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from lodeworks_formats.manifest import VersionManifest
 
@@ -20,8 +20,11 @@ from lodeworks_controller.service.events import object_ready
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.object_class import ClassTable, class_table
 from lodeworks_controller.service.project import enter
-from lodeworks_controller.service.segments import BytesStore, load_manifest, store_manifest
+from lodeworks_controller.service.segments import BytesStore, load_manifest, store_manifests
 from lodeworks_controller.service.store import Store, Transaction
+
+_FEW: Final = 64
+"""Segments of versions that are written down in the loop's own thread; more would hold it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,9 @@ class VersionMaking:
         Raises ConflictError DATASET_DELETED when a parent was deleted meanwhile: its pictures may be going.
         """
         manifests = [self._manifest_for(call, operation, draft) for draft in drafts]
-        digests = [await store_manifest(self._blobs, manifest) for manifest in manifests]
-        async with self._store.transaction() as tx:
+        digests = await store_manifests(self._blobs, manifests)
+        few = sum(len(manifest.segments) for manifest in manifests) <= _FEW
+        async with self._store.transaction(brief=few) as tx:
             made = await call.once.result(tx)
             if made is not None:
                 return await self._made(tx, made, call.table)

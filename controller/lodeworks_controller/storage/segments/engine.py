@@ -88,7 +88,7 @@ class SegmentEngine:
                 signals = await self._shop.each_located(how.signals, folder)
                 dealt = DealJob(found, tuple(sizes), seed, str(folder), how.classes, how.distance, signals)
                 parts = await self._shop.run(jobs.DEAL, dealt)
-            return tuple([await self._shop.derived(part) for part in parts])
+            return await self._shop.derived_together(parts)
 
     async def select(self, source: VersionManifest, digests: Sequence[str]) -> Derived:
         """Keeps the pictures with these digests."""

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -20,6 +20,7 @@ Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
 _TOGETHER_BYTES: Final = 8 * 1024 * 1024
+_BATCH_BYTES: Final = 32 * 1024 * 1024
 _MEMORY_BYTES: Final = 400 * 1024 * 1024
 
 
@@ -89,15 +90,34 @@ class Workshop:
 
     async def derived(self, outcome: Outcome) -> Derived:
         """Stores what a job wrote and returns what the new version consists of."""
-        await self.store(outcome.written)
-        return Derived((*(part.ref for part in outcome.written), *outcome.shared), outcome.statistics)
+        return (await self.derived_together([outcome]))[0]
+
+    async def derived_together(self, outcomes: Sequence[Outcome]) -> tuple[Derived, ...]:
+        """Stores what a job wrote for several new versions and returns what each consists of."""
+        await self.store([part for outcome in outcomes for part in outcome.written])
+        return tuple(
+            Derived((*(part.ref for part in outcome.written), *outcome.shared), outcome.statistics)
+            for outcome in outcomes
+        )
 
     async def store(self, written: Sequence[Written]) -> None:
         """Stores what a job wrote: small segments together, with one sync, large ones by moving their files."""
-        small = [part for part in written if part.ref.size_bytes <= _TOGETHER_BYTES]
-        contents = [await asyncio.to_thread(Path(part.path).read_bytes) for part in small]
-        if contents:
+        for small in _batches([part for part in written if part.ref.size_bytes <= _TOGETHER_BYTES]):
+            contents = await asyncio.to_thread(lambda: [Path(part.path).read_bytes() for part in small])  # noqa: B023
             await self.blobs.put_many(contents, digests=[part.ref.digest for part in small])
         for part in written:
             if part.ref.size_bytes > _TOGETHER_BYTES:
                 await self.blobs.put_file(Path(part.path), move=True)
+
+
+def _batches(written: Sequence[Written]) -> Iterator[list[Written]]:
+    """Groups small segments so that not too much is in memory at once."""
+    batch, size_bytes = list[Written](), 0
+    for part in written:
+        if batch and size_bytes + part.ref.size_bytes > _BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(part)
+        size_bytes += part.ref.size_bytes
+    if batch:
+        yield batch
