@@ -26,6 +26,10 @@ room = "hall-2"
 command = ["/opt/own/bin/python", "/opt/own/start.py"]
 private_mounts = true          # for programs that know /in and /out only
 
+[registries."registry.example:5000"]  # where images come from that not everybody may have
+username = "lodeworks"
+password_file = "/etc/lodeworks/registry-password"
+
 [[fake_gpus]]
 uuid = "GPU-fake-0"
 """
@@ -34,7 +38,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,7 @@ _KEYS = frozenset(
         "environments",
         "executors",
         "fake_gpus",
+        "registries",
         "checkpoint_s",
         "gpu_free_below_bytes",
         "docker_host",
@@ -75,6 +80,14 @@ _KEYS = frozenset(
         "import_max_bytes",
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Who this worker is at a registry of images."""
+
+    username: str
+    password_file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,10 @@ class Config:
     environments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     executors: Mapping[str, Program] = field(default_factory=dict)
     fake_gpus: tuple[Gpu, ...] = ()
+    registries: Mapping[str, Registry] = field(default_factory=dict)
+    """By host, with its port where it has one."""
+    file: Path | None = None
+    """The file that was read, for programs of this worker that read it again."""
     checkpoint_s: int = _DEFAULT_CHECKPOINT_S
     """How often it is looked for a new checkpoint of a run, to be sent to the controller."""
     gpu_free_below_bytes: int = _DEFAULT_GPU_FREE_BYTES
@@ -124,7 +141,9 @@ def load(flags: Mapping[str, Any], *, environ: Mapping[str, str] | None = None, 
     values = _read(file or state / "worker.toml", must_exist=file is not None)
     if "state" not in over and "state" in values:
         state = Path(str(values["state"]))
-    return _made({**values, **over}, state=state.absolute(), variables=variables)
+    read = file or state / "worker.toml"
+    made = _made({**values, **over}, state=state.absolute(), variables=variables)
+    return replace(made, file=read.absolute() if read.exists() else None)
 
 
 def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
@@ -158,6 +177,7 @@ def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str
         environments=environments,
         executors={name: _program(name, told) for name, told in _table(values, "executors").items()},
         fake_gpus=tuple(_gpu(one) for one in values.get("fake_gpus", ())),
+        registries={host: _registry(host, told) for host, told in _table(values, "registries").items()},
         checkpoint_s=_whole(values, "checkpoint_s", _DEFAULT_CHECKPOINT_S),
         gpu_free_below_bytes=_whole(values, "gpu_free_below_bytes", _DEFAULT_GPU_FREE_BYTES),
         spool_bytes=_whole(values, "spool_bytes", DEFAULT_BYTES),
@@ -229,6 +249,12 @@ def _program(name: str, told: Any) -> Program:
         environment=environment,
         private_mounts=told.get("private_mounts") is True,
     )
+
+
+def _registry(host: str, told: Any) -> Registry:
+    if not isinstance(told, Mapping) or not {"username", "password_file"} <= set(told):
+        raise ConfigError(f"registries.{host} needs a username and a password_file")
+    return Registry(str(told["username"]), str(told["password_file"]))
 
 
 def _gpu(told: Any) -> Gpu:

@@ -64,6 +64,8 @@ class Choice:
             shm_size_bytes=shm_bytes(grant),
             memory_bytes=grant.run.resources.memory_bytes,
             cpus=grant.run.resources.cpus,
+            network=grant.run.policy.network or None,
+            user=grant.run.policy.user,
             private_mounts=self.program is not None and self.program.private_mounts,
         )
 

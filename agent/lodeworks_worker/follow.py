@@ -1,6 +1,8 @@
 """Watches one running executor: moves its logs and metrics, reads its progress, keeps its limits."""
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,13 @@ from lodeworks_worker.harvest.harvest import read_monitor
 from lodeworks_worker.log_pump import LogPump
 from lodeworks_worker.metrics import pump_metrics
 from lodeworks_worker.outcome import FailureReason
-from lodeworks_worker.putting_down import put_down
+from lodeworks_worker.putting_down import in_thread, put_down
 
 _TICK_S = 0.25
 _AWAY_TICK_S = 2.0
 _JOURNAL_S = 1.0
+_MEASURE_S = 1.0
+_BLOCK_BYTES = 512
 
 
 @dataclass(slots=True)
@@ -32,12 +36,14 @@ class Follower:
     handle: RunHandle
     pump: LogPump
     limits: Limits
+    out_bytes: int
     started_at: float
     clock: Callable[[], float]
     end: Callable[[FailureReason, str], Awaitable[None]]
     journal: Callable[[], Awaitable[None]]
     progress: float = -1.0
     message: str = ""
+    _measured_at: float = 0.0
 
     async def follow(self) -> Exit:
         """Returns how the run ended. Raises RunLostError, LeaseLostError."""
@@ -82,7 +88,28 @@ class Follower:
         return (self.pump.offsets, self.progress, self.message)
 
     async def _keep_limits(self, now: float, *, silent_s: float) -> None:
+        if self.out_bytes and now - self._measured_at >= _MEASURE_S:
+            self._measured_at = now
+            used = await in_thread(used_bytes, self.folder / "out")
+            if used > self.out_bytes:
+                allowed = f"its executor may write {self.out_bytes} (`lode executor set … --out`)"
+                message = f"the run wrote {used} bytes to /out; {allowed}"
+                await self.end(FailureReason.USER, message)
         if self.limits.run_s and now - self.started_at > self.limits.run_s:
             await self.end(FailureReason.TIMEOUT, f"the run took longer than its limit of {self.limits.run_s:g} s")
         elif self.limits.stall_s and silent_s > self.limits.stall_s:
             await self.end(FailureReason.STALL, f"no output and no progress for {silent_s:.0f} s")
+
+
+def used_bytes(folder: Path) -> int:
+    """Returns how much room the files below a folder take; what vanishes meanwhile counts nothing. Blocks."""
+    used, waiting = 0, [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        used += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+    return used

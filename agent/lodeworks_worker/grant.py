@@ -43,6 +43,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPolicy:
+    """Bounds of a run by its executor's policy; empty and 0 = the worker's default."""
+
+    network: str = ""
+    user: str = ""
+    out_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything that it takes to run an executor.
 
@@ -60,6 +69,7 @@ class RunSpec:
     limits: Limits = field(default_factory=Limits)
     export_format: str = ""
     object_type: int = 2
+    policy: RunPolicy = field(default_factory=RunPolicy)
 
     @property
     def kind(self) -> str:

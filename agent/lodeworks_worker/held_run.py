@@ -39,6 +39,7 @@ from lodeworks_worker.errors import (
 from lodeworks_worker.executors import Executors
 from lodeworks_worker.follow import Follower
 from lodeworks_worker.grant import Grant
+from lodeworks_worker.images.programs import PULL_PROGRAM
 from lodeworks_worker.journal import Entry, Journal, RunPhase
 from lodeworks_worker.log_pump import LogPump
 from lodeworks_worker.metrics import pump_metrics
@@ -220,6 +221,7 @@ class HeldRun:
             handle=handle,
             pump=self._pump,
             limits=self.grant.run.limits,
+            out_bytes=self.grant.run.policy.out_bytes,
             started_at=self._entry.started_at,
             clock=self._kit.clock,
             end=self.end,
@@ -278,11 +280,13 @@ class HeldRun:
             with contextlib.suppress(RunLostError):
                 while await self._pump.pump_out(driver, handle):
                     pass
-            self._pump.offsets = await pump_metrics(
-                self._kit.control, self._scope, folder=self._folder, offsets=self._pump.offsets
-            )
+            await self._pump_last_metrics()
         judgement = entry.verdict or judge(
-            entry.exit, ending=entry.ending, ending_message=entry.ending_message, folder=self._folder
+            entry.exit,
+            ending=entry.ending,
+            ending_message=entry.ending_message,
+            folder=self._folder,
+            pulls=self.grant.run.executor == PULL_PROGRAM,
         )
         if entry.handle is not None and entry.verdict is None:
             judgement, outputs = await send_outputs(
@@ -292,6 +296,13 @@ class HeldRun:
         while await self._pump.pump_worker():
             pass
         await self._save(phase=RunPhase.SETTLED, outcome=self._outcome(judgement, outputs))
+
+    async def _pump_last_metrics(self) -> None:
+        while True:
+            before = self._pump.offsets
+            self._pump.offsets = await pump_metrics(self._kit.control, self._scope, folder=self._folder, offsets=before)
+            if self._pump.offsets == before:
+                return
 
     def _outcome(self, judgement: Judgement, outputs: tuple[Output, ...]) -> Outcome:
         entry, ended = self._entry, self._entry.exit

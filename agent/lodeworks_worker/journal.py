@@ -10,7 +10,7 @@ A reserve beside the file is given up when the disk is full: the outcome that sa
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -48,7 +48,7 @@ class Offsets:
     """How much of a run's logs and metrics the controller has.
 
     `driver` belongs to `out`: the driver's own offset behind the `out` bytes of decoded output. `metrics_bytes` is
-    the place in the metrics file behind `metrics` points.
+    the place in the metrics file behind `metrics` points; `events` is the place in each event file, by its path.
     """
 
     driver: int = 0
@@ -56,6 +56,7 @@ class Offsets:
     worker: int = 0
     metrics: int = 0
     metrics_bytes: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Reads the metrics that an executor writes to /out/lode/metrics.jsonl, as they come."""
+"""Reads the metrics of a run as they come: /out/lode/metrics.jsonl, or else its TensorBoard event files.
+
+Offsets are journaled now and then, and after a kill of the worker what was sent since is read and sent again; the
+controller trims it by number. Of several event files at once, a few points of that second may then be missing or twice.
+"""
 
 import json
 import math
@@ -7,9 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lodeworks_worker.control_plane import ControlPlane, MetricPoint, Scope
+from lodeworks_worker.harvest.events import event_files, read_events
 from lodeworks_worker.journal import Offsets
+from lodeworks_worker.putting_down import in_thread
 
 _PART_BYTES = 1 << 18
+_TORN = -1
+"""In place of an offset: nothing more of that file can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +55,31 @@ def _point(line: bytes) -> MetricPoint | None:
 
 async def pump_metrics(control: ControlPlane, scope: Scope, *, folder: Path, offsets: Offsets) -> Offsets:
     """Sends the points that came since; returns the offsets behind them."""
+    if not (folder / "out" / "lode" / "metrics.jsonl").exists():
+        return await _pump_events(control, scope, folder=folder, offsets=offsets)
     part = read_metrics(folder, offset=offsets.metrics_bytes)
     if part.next_offset == offsets.metrics_bytes:
         return offsets
     if part.points:
         await _send(control, scope, points=part.points, before=offsets.metrics)
     return replace(offsets, metrics=offsets.metrics + len(part.points), metrics_bytes=part.next_offset)
+
+
+async def _pump_events(control: ControlPlane, scope: Scope, *, folder: Path, offsets: Offsets) -> Offsets:
+    """Sends the scalars of event files; tags of a file in a folder of its own begin with the folder's path."""
+    root = folder / "out" / "tensorboard"
+    for path in await in_thread(event_files, root):
+        name = path.relative_to(root).as_posix()
+        known = offsets.events.get(name, 0)
+        if known == _TORN or path.stat().st_size <= known:
+            continue
+        prefix = name.rpartition("/")[0]
+        part = await in_thread(read_events, path, offset=known, prefix=f"{prefix}/" if prefix else "")
+        if part.points:
+            await _send(control, scope, points=part.points, before=offsets.metrics)
+        events = {**offsets.events, name: _TORN if part.torn else part.next_offset}
+        offsets = replace(offsets, metrics=offsets.metrics + len(part.points), events=events)
+    return offsets
 
 
 async def _send(control: ControlPlane, scope: Scope, *, points: Sequence[MetricPoint], before: int) -> None:

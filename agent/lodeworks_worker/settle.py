@@ -24,8 +24,18 @@ _LAST_LINES = 5
 _TAIL_BYTES = 4096
 
 
-def judge(ended: Exit | None, *, ending: FailureReason | None, ending_message: str, folder: Path) -> Judgement:
-    """Returns what a run's end means: who ordered it first, then memory, then the exit and what the executor told."""
+def judge(
+    ended: Exit | None,
+    *,
+    ending: FailureReason | None,
+    ending_message: str,
+    folder: Path,
+    pulls: bool = False,
+) -> Judgement:
+    """Returns what a run's end means: who ordered it first, then memory, then the exit and what the executor told.
+
+    `pulls` says that the run fetches an image: what fails on the network there is the fetching.
+    """
     if ending is FailureReason.CANCELLED:
         return Judgement(OutcomeState.CANCELLED, ending, ending_message)
     if ending is not None:
@@ -41,6 +51,8 @@ def judge(ended: Exit | None, *, ending: FailureReason | None, ending_message: s
     told = complaint(folder)
     name = None if told is None or told.code is None else EXECUTOR_CODES.get(told.code)
     reason = FailureReason.USER if name is None else _REASONS[name]
+    if pulls and name == "NETWORK":
+        reason = FailureReason.IMAGE_PULL
     how = f"the executor was ended by signal {ended.signal}" if ended.signal else f"exit code {ended.code}"
     if told is not None and told.message:
         how = f"{told.message} ({how}{'' if name is None else f', code {told.code} {name}'})"

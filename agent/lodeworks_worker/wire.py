@@ -37,7 +37,7 @@ from lodeworks_worker.errors import (
     UnreachableError,
     WorkerError,
 )
-from lodeworks_worker.grant import Grant, Input, Limits, OutputSlot, Resources, RunSpec
+from lodeworks_worker.grant import Grant, Input, Limits, OutputSlot, Resources, RunPolicy, RunSpec
 from lodeworks_worker.log_pump import OUT, WORKER
 from lodeworks_worker.outcome import FailureReason, Outcome, OutcomeState
 
@@ -292,6 +292,7 @@ def _grant(told: worker_pb2.Grant) -> Grant:
             ),
             export_format=run.export_format,
             object_type=run.object_type,
+            policy=RunPolicy(network=run.policy.network, user=run.policy.user, out_bytes=run.policy.out_bytes),
         ),
     )
 

@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from lodeworks_worker.errors import EnrolmentError, RunningAlreadyError
 from lodeworks_worker.executors import Executors
 from lodeworks_worker.gpu_use import GpuUse, measured
 from lodeworks_worker.held_run import Kit
+from lodeworks_worker.images.programs import IMAGE_PROGRAMS, image_programs
 from lodeworks_worker.journal import Journal
 from lodeworks_worker.putting_down import put_down
 from lodeworks_worker.runs import Runs
@@ -92,8 +93,14 @@ def make_drivers(config: Config, *, worker_id: str, runs_folder: Path, log: logg
     if "docker" in config.drivers and (config.docker_host or _DOCKER_SOCKET.exists()):
         # The SDK and requests cost 20 MB, which a worker without an engine need not spend.
         from lodeworks_worker.drivers.docker_engine import DockerDriver, engine_at  # noqa: PLC0415
+        from lodeworks_worker.images.registry import Registries  # noqa: PLC0415
 
-        made["docker"] = DockerDriver(worker_id, engine=engine_at(config.docker_host), user=config.docker_user)
+        made["docker"] = DockerDriver(
+            worker_id,
+            engine=engine_at(config.docker_host),
+            user=config.docker_user,
+            registries=Registries(config.registries),
+        )
     if "fake" in config.drivers:
         made["fake"] = FakeDriver(runs_folder, script=script_of_settings)
     return {name: LoggedDriver(driver, log=log) for name, driver in made.items()}
@@ -119,7 +126,9 @@ async def survey(config: Config, drivers: Mapping[str, Driver]) -> tuple[Fingerp
         told.append(Capabilities(name="docker", unavailable=f"there is no {_DOCKER_SOCKET}; install docker"))
     able = {one.name for one in told if one.unavailable is None}
     own = {f"executor:{name}": program for name, program in config.executors.items()}
-    programs = {**offer.programs, **own} if "process" in able or "fake" in able else {}
+    images = image_programs(config) if "docker" in able else {}
+    programs = {**offer.programs, **own, **images} if "process" in able or "fake" in able else {}
+    missing = {**offer.missing, **{name: _no_images(told) for name in IMAGE_PROGRAMS if name not in programs}}
     executors = Executors(
         programs=programs,
         image_driver="docker" if "docker" in able else None,
@@ -130,11 +139,17 @@ async def survey(config: Config, drivers: Mapping[str, Driver]) -> tuple[Fingerp
         gpus=[*gpus, *config.fake_gpus],
         drivers=told,
         programs=list(programs),
-        missing=offer.missing,
+        missing=missing,
         labels=config.labels,
         max_runs=config.max_runs,
     )
     return taken, executors, told
+
+
+def _no_images(told: Sequence[Capabilities]) -> str:
+    """Says why this worker fetches and proves no images."""
+    reasons = [one.unavailable for one in told if one.name == "docker" and one.unavailable is not None]
+    return reasons[0] if reasons else "the drivers docker and process are both needed for it"
 
 
 class Worker:

@@ -8,6 +8,7 @@ What others call:
     render_config(config) -> str                  parse_config(text) -> dict
     render_index([(asset, annotation | None), ...]) -> str     parse_index(text) -> list[(asset, annotation | None)]
     ExportFormat.parse("voc:raw") -> ExportFormat(annotation="voc", image="raw")
+    parse_size("16G") -> 17179869184              render_size(17179869184) -> "16G"        (shm_size)
     asset_path("<hash>.jpg") -> "3f/<hash>.jpg"   (below /in/assets; the same for annotations)
 """
 
@@ -184,6 +185,27 @@ def render_config(config: Mapping[str, Any]) -> str:
 def parse_config(text: str, *, file: str = "config.yaml") -> dict[str, Any]:
     """Reads a flat YAML mapping with string keys; raises FormatError BAD_CONFIG."""
     return _mapping(text, reason="BAD_CONFIG", file=file)
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def parse_size(text: str | int) -> int:
+    """Reads a size in bytes such as 512m, 16G or 1073741824; raises FormatError BAD_SIZE."""
+    number, unit = str(text).strip().upper().removesuffix("B").removesuffix("I"), ""
+    if number[-1:] in _UNITS:
+        number, unit = number[:-1], number[-1:]
+    if not (number.isascii() and number.isdigit()):
+        raise FormatError("BAD_SIZE", f"{text!r} is no size; write it as 512M, 16G or a number of bytes")
+    return int(number) * _UNITS[unit]
+
+
+def render_size(size_bytes: int) -> str:
+    """Returns a size with the largest unit that it is a whole number of."""
+    for unit in ("T", "G", "M", "K"):
+        if size_bytes and size_bytes % _UNITS[unit] == 0:
+            return f"{size_bytes // _UNITS[unit]}{unit}"
+    return str(size_bytes)
 
 
 def render_index(lines: Iterable[tuple[str, str | None]]) -> str:

@@ -41,6 +41,7 @@ class Launch:
     memory_bytes: int = 0
     cpus: float = 0.0
     network: str | None = None
+    user: str = ""
     private_mounts: bool = False
 
     @property

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from lodeworks_worker.drivers.base import HANDLE_VERSION, Capabilities, Exit, Launch, LogPart, RunHandle
 from lodeworks_worker.errors import DriverError, LaunchError, RunLostError
+from lodeworks_worker.images.registry import PullError, Registries, present, pull
 from lodeworks_worker.outcome import FailureReason
 from lodeworks_worker.putting_down import in_thread
 
@@ -47,11 +48,13 @@ class DockerDriver:
         *,
         engine: Callable[[], docker.DockerClient] = docker.from_env,
         user: str | None = None,
+        registries: Registries | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._engine = engine
         self._client: docker.DockerClient | None = None
         self._user = user or f"{os.getuid()}:{os.getgid()}"
+        self._registries = registries or Registries()
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="docker")
 
     async def capabilities(self) -> Capabilities:
@@ -183,7 +186,8 @@ class DockerDriver:
 
     def _create(self, client: docker.DockerClient, launch: Launch) -> str:
         try:
-            container = client.containers.create(_present(client, str(launch.image)), **self._options(launch))
+            image_id = self._present(client, str(launch.image))
+            container = client.containers.create(image_id, **self._options(launch))
         except APIError as error:
             if error.status_code != _CONFLICT:
                 raise LaunchError(f"the docker engine refuses the run: {error.explanation}") from error
@@ -192,11 +196,23 @@ class DockerDriver:
                 raise LaunchError(f"a foreign container has the name {launch.name}; remove it") from error
         return str(container.id)
 
+    def _present(self, client: docker.DockerClient, reference: str) -> str:
+        """Returns the id of an image on this machine, pulling it if need be."""
+        image = present(client, reference)
+        if image is None:
+            try:
+                image = pull(client, reference, registries=self._registries)
+            except PullError as error:
+                raise LaunchError(
+                    f"{error}; or build it on this machine under that name", failure=FailureReason.IMAGE_PULL
+                ) from error
+        return str(image.id)
+
     def _options(self, launch: Launch) -> dict[str, Any]:
         options: dict[str, Any] = {
             "name": launch.name,
             "detach": True,
-            "user": self._user,
+            "user": launch.user or self._user,
             "environment": dict(launch.environment),
             "labels": {
                 _LABEL_TASK: launch.task_id,
@@ -226,25 +242,6 @@ class DockerDriver:
 def engine_at(host: str | None) -> Callable[[], docker.DockerClient]:
     """Returns what connects to an engine; None means the socket of this machine."""
     return docker.from_env if host is None else lambda: docker.DockerClient(base_url=host)
-
-
-def _present(client: docker.DockerClient, image: str) -> str:
-    """Returns the id of an image on this machine, pulling it if need be.
-
-    A digest is that of a registry's manifest, or the id of an image that was built here and never pushed.
-    """
-    _, _, digest = image.partition("@")
-    for name in (image, digest) if digest else (image,):
-        with contextlib.suppress(ImageNotFound):
-            return str(client.images.get(name).id)
-    try:
-        return str(client.images.pull(image).id)
-    except APIError as error:
-        raise LaunchError(
-            f"image {image} is not on this machine and cannot be pulled ({error.explanation}); build it here, "
-            "or check the reference and the login of the engine",
-            failure=FailureReason.IMAGE_PULL,
-        ) from error
 
 
 def _await_named(client: docker.DockerClient, name: str) -> Container:

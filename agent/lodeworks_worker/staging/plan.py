@@ -14,6 +14,7 @@ from lodeworks_formats.protocol import (
     ExportFormat,
     compose_config,
     parse_config,
+    render_size,
 )
 
 from lodeworks_worker.errors import InputError
@@ -128,7 +129,7 @@ def config(grant: Grant, *, roots: Roots) -> dict[str, Any]:
         "gpu_count": len(grant.gpu_uuids),
         "object_type": grant.run.object_type,
         "export_format": wanted_format,
-        "shm_size": f"{shm_bytes(grant) // _GIB}G",
+        "shm_size": render_size(shm_bytes(grant)),
     }
     models = model_files(grant, roots=roots)
     if TRAINING in operations and models:

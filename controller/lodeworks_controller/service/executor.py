@@ -1,27 +1,26 @@
-"""Executors: those that come with the platform and those that people registered."""
+"""Executors: those that come with the platform and those that people registered; which one a task gets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from lodeworks_formats.errors import FormatError
-from lodeworks_formats.protocol import RESERVED_KEYS, parse_config, render_config
+from lodeworks_formats.protocol import RESERVED_KEYS, parse_config, parse_size, render_config
 
-from lodeworks_controller.domain.executor import Executor, ExecutorKind, ExecutorOperation, SettingsCheck
-from lodeworks_controller.domain.identity import Principal, check_name
-from lodeworks_controller.domain.ids import Ids
+from lodeworks_controller.domain.executor import Executor, ExecutorOperation, SettingsCheck
+from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.task.lane import Wants
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.placement import Candidate, waiting_reason
+from lodeworks_controller.domain.task.run import Resources, RunPolicy
 from lodeworks_controller.domain.worker import WorkerState
-from lodeworks_controller.errors import ConflictError, ExistsError, InvalidError, NotFoundError
-from lodeworks_controller.service.access import require_administrator
-from lodeworks_controller.service.idempotency import Once
+from lodeworks_controller.errors import InvalidError, NotFoundError
+from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
-from lodeworks_controller.service.task_rows import TaskFilter
 
 DEFAULT_TRAINER: Final = "detector"
 DEFAULT_EXPORT_FORMAT: Final = "voc:raw"
+_MOST_PROJECTS = 10_000
 
 
 class ExecutorRows(Protocol):
@@ -33,6 +32,10 @@ class ExecutorRows(Protocol):
 
     async def insert(self, executor: Executor) -> None:
         """Stores a new executor; raises ExistsError if the name is taken."""
+        ...
+
+    async def put(self, executor: Executor) -> None:
+        """Stores an executor that changed; raises ExistsError if its new name is taken, NotFoundError if it is gone."""
         ...
 
     async def delete(self, executor_id: str) -> None:
@@ -50,106 +53,112 @@ class SettingsInForce:
 
     settings_yaml: str
     export_format: str
+    shm_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ListedExecutor:
-    """An executor, and why no connected worker can run it (empty when one can)."""
+    """An executor with what people want to see beside it."""
 
     executor: Executor
     unavailable_reason: str
+    """Why no connected worker can run it; empty when one can."""
+    project_name: str = ""
+    mining_name: str = ""
+    inference_name: str = ""
 
 
 class ExecutorService:
-    """Lists executors and checks what people set for them.
+    """Lists executors, chooses one for a task, and checks what people set for it.
 
     Args:
         store: Where the registered ones stand.
         shipped: Those that come with the platform.
         terms: When a worker counts as silent.
-        ids: Makes ids.
     """
 
-    def __init__(self, store: Store, *, shipped: Sequence[Executor], terms: LeaseTerms, ids: Ids) -> None:
+    def __init__(self, store: Store, *, shipped: Sequence[Executor], terms: LeaseTerms) -> None:
         self._store = store
         self._shipped: Mapping[str, Executor] = {executor.name: executor for executor in shipped}
         self._terms = terms
-        self._ids = ids
 
-    async def list(self) -> Sequence[ListedExecutor]:
-        """Returns all executors by name."""
+    def is_shipped(self, name: str) -> bool:
+        """Says whether an executor of that name comes with the platform."""
+        return name in self._shipped
+
+    async def list(
+        self, principal: Principal, *, project: str = "", public_only: bool = False
+    ) -> Sequence[ListedExecutor]:
+        """Returns the executors by name: all that the caller may see, or those that a project can use."""
         async with self._store.snapshot() as tx:
-            known = {**self._shipped, **{executor.name: executor for executor in await tx.executors.list()}}
+            registered = await tx.executors.list()
+            if project:
+                inside = (await enter(tx, principal, project, ProjectRole.VIEWER)).id
+                registered = [one for one in registered if one.usable_in(inside)]
+            else:
+                registered = await _seen_by(tx, principal, registered)
+            if public_only:
+                known = {one.name: one for one in registered if one.public}
+            else:
+                known = {**self._shipped, **{one.name: one for one in registered}}
             return [await self._listed(tx, known[name]) for name in sorted(known)]
 
-    async def get(self, name_or_id: str) -> ListedExecutor:
-        """Returns one executor."""
+    async def get(self, principal: Principal, name_or_id: str) -> ListedExecutor:
+        """Returns one executor that the caller may see."""
         async with self._store.snapshot() as tx:
-            return await self._listed(tx, await self.find(tx, name_or_id))
+            found = await self.find(tx, name_or_id)
+            if not self.is_shipped(found.name) and not await _seen_by(tx, principal, [found]):
+                raise await self._not_found(tx, name_or_id, principal=principal)
+            return await self._listed(tx, found)
 
-    async def find(self, tx: Transaction, name_or_id: str) -> Executor:
-        """Returns the executor of that name or id, or raises NotFoundError."""
+    async def shown(self, executor_id: str) -> ListedExecutor:
+        """Returns an executor as it stands now."""
+        async with self._store.snapshot() as tx:
+            return await self._listed(tx, await self.find(tx, executor_id))
+
+    async def find(self, tx: Transaction, name_or_id: str, *, project_id: str | None = None) -> Executor:
+        """Returns the executor of that name or id, if need be only one that a project may use, or NotFoundError."""
         found = self._shipped.get(name_or_id) or await tx.executors.find(name_or_id)
         if found is None:
-            names = sorted({*self._shipped, *(executor.name for executor in await tx.executors.list())})
-            message = f"there is no executor {name_or_id!r}; there are: {', '.join(names) or 'none'}"
+            raise await self._not_found(tx, name_or_id, project_id=project_id)
+        if project_id is not None and not found.usable_in(project_id):
+            message = (
+                f"executor {found.name} belongs to another project; ask an administrator for "
+                f"`lode executor share {found.name}`"
+            )
             raise NotFoundError("EXECUTOR_NOT_FOUND", message, name=name_or_id)
         return found
 
-    async def add(
+    async def choose(
         self,
-        principal: Principal,
+        tx: Transaction,
         name: str,
         *,
-        image: str,
-        templates: Mapping[ExecutorOperation, str],
-        request_id: str = "",
+        project_id: str,
+        operation: ExecutorOperation,
+        trained_by: str,
+        runs_here: bool,
+        default: str,
     ) -> Executor:
-        """Registers a docker image by the contents of its /img-man."""
-        require_administrator(principal)
-        async with self._store.transaction() as tx:
-            once = Once(principal.actor, "executor.add", request_id)
-            made = await once.result(tx)
-            if made is not None:
-                return await self.find(tx, made)
-            if check_name(name) in self._shipped:
-                raise ExistsError("EXECUTOR_EXISTS", f"the platform has an executor {name} of its own", name=name)
-            if not image or not templates:
-                message = "an image and the settings template of at least one operation are needed"
-                raise InvalidError("TEMPLATE_INVALID", message, field="templates")
-            for text in templates.values():
-                _template(text)
-            executor = Executor(self._ids(), name, ExecutorKind.IMAGE, dict(templates), tx.now(), image=image)
-            await tx.executors.insert(executor)
-            await once.keep(tx, executor.id)
-            await tx.audit.add("executor.add", executor.id, actor=principal.actor, detail={"image": image})
-            return executor
+        """Returns the executor that mines or infers with a model.
 
-    async def delete(self, principal: Principal, name_or_id: str, *, request_id: str = "") -> None:
-        """Removes a registered executor that no task uses."""
-        require_administrator(principal)
-        async with self._store.transaction() as tx:
-            once = Once(principal.actor, "executor.delete", request_id)
-            if await once.result(tx) is not None:
-                return
-            executor = await self.find(tx, name_or_id)
-            if executor.name in self._shipped:
-                raise ConflictError("EXECUTOR_SHIPPED", f"executor {executor.name} belongs to the platform")
-            using = [
-                task.id
-                for task in await tx.tasks.list(TaskFilter(limit=1000))
-                if not task.state.final and task.spec.get("executor") == executor.name
-            ]
-            if using:
-                message = f"executor {executor.name} is used by: {', '.join(using)}; cancel them or wait"
-                raise ConflictError("EXECUTOR_IN_USE", message)
-            await tx.executors.delete(executor.id)
-            await once.keep(tx, executor.id)
-            await tx.audit.add("executor.delete", executor.id, actor=principal.actor)
+        The one that is named; else the one associated with the executor that trained the model; else that one itself,
+        where it can and the model is in no form that the platform runs; else the default.
+        """
+        if name:
+            return await self.find(tx, name, project_id=project_id)
+        trainer = None if not trained_by or self.is_shipped(trained_by) else await tx.executors.find(trained_by)
+        if trainer is not None:
+            associated = trainer.mining_id if operation is ExecutorOperation.MINE else trainer.inference_id
+            if associated:
+                return await self.find(tx, associated, project_id=project_id)
+            if not runs_here and trainer.can(operation) and trainer.usable_in(project_id):
+                return trainer
+        return await self.find(tx, default)
 
     def in_force(self, executor: Executor, operation: ExecutorOperation, settings_yaml: str) -> SettingsInForce:
         """Returns the settings of a run: the template's with the given ones over them, checked; or InvalidError."""
-        template = _template(executor.template(operation))
+        template = read_template(executor.template(operation))
         try:
             given = parse_config(settings_yaml, file="settings") if settings_yaml.strip() else {}
         except FormatError as error:
@@ -157,7 +166,8 @@ class ExecutorService:
         check = SettingsCheck(executor.name, template, reserved=frozenset(RESERVED_KEYS))
         return SettingsInForce(
             settings_yaml=render_config(check.settings(given)),
-            export_format=str(template.get("export_format", DEFAULT_EXPORT_FORMAT)),
+            export_format=str(template.get("export_format") or DEFAULT_EXPORT_FORMAT),
+            shm_bytes=executor.policy.shm_bytes or _shm_bytes(template),
         )
 
     async def _listed(self, tx: Transaction, executor: Executor) -> ListedExecutor:
@@ -166,12 +176,69 @@ class ExecutorService:
             for worker in await tx.workers.list()
         ]
         able = any(one.online and executor.requires in one.worker.capabilities.names for one in known)
-        return ListedExecutor(executor, "" if able else waiting_reason(Wants(frozenset({executor.requires})), known))
+        reason = "" if able else waiting_reason(Wants(frozenset({executor.requires})), known)
+        project = await tx.projects.find(executor.project_id) if executor.project_id else None
+        return ListedExecutor(
+            executor,
+            reason,
+            project_name="" if project is None else project.name,
+            mining_name=await self._name(tx, executor.mining_id),
+            inference_name=await self._name(tx, executor.inference_id),
+        )
+
+    async def _name(self, tx: Transaction, name_or_id: str) -> str:
+        found = self._shipped.get(name_or_id) or (await tx.executors.find(name_or_id) if name_or_id else None)
+        return "" if found is None else found.name
+
+    async def _not_found(
+        self, tx: Transaction, name: str, *, project_id: str | None = None, principal: Principal | None = None
+    ) -> NotFoundError:
+        registered = await tx.executors.list()
+        if principal is not None:
+            registered = await _seen_by(tx, principal, registered)
+        names = sorted(
+            {*self._shipped, *(one.name for one in registered if project_id is None or one.usable_in(project_id))}
+        )
+        message = f"there is no executor {name!r}; there are: {', '.join(names) or 'none'}"
+        return NotFoundError("EXECUTOR_NOT_FOUND", message, name=name)
 
 
-def _template(text: str) -> dict[str, object]:
+def policy_spec(executor: Executor) -> dict[str, Any]:
+    """Returns what a task's spec says of its executor's policy."""
+    policy = executor.policy
+    return {"network": policy.network, "user": policy.user, "out_bytes": policy.out_bytes}
+
+
+def run_policy(spec: Mapping[str, Any]) -> RunPolicy:
+    """Returns the policy of a run from its task's spec."""
+    return RunPolicy(**spec.get("policy", {}))
+
+
+def resources_of(executor: Executor, in_force: SettingsInForce | None, *, gpus: int = 0) -> Resources:
+    """Returns what a run of an executor holds, by its policy and its template."""
+    shm_bytes = executor.policy.shm_bytes if in_force is None else in_force.shm_bytes
+    return Resources(gpus=gpus, memory_bytes=executor.policy.memory_bytes, shm_bytes=shm_bytes)
+
+
+def read_template(text: str) -> dict[str, object]:
     """Returns a template's keys with their defaults, or raises InvalidError TEMPLATE_INVALID."""
     try:
         return dict(parse_config(text, file="template")) if text.strip() else {}
     except FormatError as error:
         raise InvalidError("TEMPLATE_INVALID", str(error), field="templates") from error
+
+
+def _shm_bytes(template: Mapping[str, object]) -> int:
+    told = template.get("shm_size")
+    try:
+        return parse_size(str(told)) if told else 0
+    except FormatError as error:
+        raise InvalidError("TEMPLATE_INVALID", f"shm_size of the template: {error}", field="templates") from error
+
+
+async def _seen_by(tx: Transaction, principal: Principal, executors: Sequence[Executor]) -> Sequence[Executor]:
+    """Returns those that a person may see: public ones, the installation's, and those of the person's projects."""
+    if principal.is_administrator:
+        return executors
+    mine = {one.id for one in await tx.projects.list(user_id=principal.user_id, limit=_MOST_PROJECTS)}
+    return [one for one in executors if one.usable_in("") or one.project_id in mine]

@@ -10,7 +10,7 @@ from lodeworks_formats.task_inputs import InferOptions
 
 from lodeworks_controller.domain.dataset import DatasetVersion
 from lodeworks_controller.domain.evaluation import Evaluated, Evaluation, EvaluationState
-from lodeworks_controller.domain.executor import ExecutorOperation
+from lodeworks_controller.domain.executor import Executor, ExecutorOperation
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.object_class import ClassMap
@@ -18,10 +18,16 @@ from lodeworks_controller.domain.task.options import TaskOptions
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import ConflictError, InvalidError
 from lodeworks_controller.service.dataset import find_version
-from lodeworks_controller.service.executor import DEFAULT_EXPORT_FORMAT, ExecutorService
+from lodeworks_controller.service.executor import (
+    DEFAULT_EXPORT_FORMAT,
+    ExecutorService,
+    SettingsInForce,
+    policy_spec,
+    resources_of,
+)
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.labelled import parents_of, require_annotated
-from lodeworks_controller.service.model_use import ModelUse, model_use, settings_digest
+from lodeworks_controller.service.model_use import ModelUse, model_use, settings_digest, trainer_of
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import TaskService
@@ -54,18 +60,16 @@ class _Inference:
 
     use: ModelUse
     version: DatasetVersion
-    executor: str
-    run: str
-    requires: str
+    executor: Executor
+    in_force: SettingsInForce | None
+    """None for the platform's own inference."""
     settings: dict[str, Any]
-    settings_yaml: str
-    export_format: str
     options: TaskOptions
 
     @property
     def settings_digest(self) -> str:
         """What tells its predictions apart from others of the same model."""
-        return settings_digest(self.executor, self.settings)
+        return settings_digest(self.executor.name, self.settings)
 
 
 class MeasuringService:
@@ -140,30 +144,35 @@ class MeasuringService:
     async def _check(self, tx: Transaction, project_id: str, wish: InferWish) -> _Inference:
         if not wish.dataset:
             raise InvalidError("DATASET_MISSING", "name the dataset to run on", field="dataset")
-        executor = await self._executors.find(tx, wish.executor or BUILTIN_INFER)
+        executor = await self._executor(tx, project_id, wish)
         own = executor.name == BUILTIN_INFER
         use = await model_use(tx, project_id, wish.model, variant=wish.variant, algorithm=wish.algorithm, with_onnx=own)
         version = await find_version(tx, project_id, wish.dataset)
         parents_of([version])
         if own:
-            settings, settings_yaml, export_format = _options(wish.settings_yaml), "", DEFAULT_EXPORT_FORMAT
-        else:
-            in_force = self._executors.in_force(executor, ExecutorOperation.INFER, wish.settings_yaml)
-            settings_yaml, export_format = in_force.settings_yaml, in_force.export_format
-            settings = parse_config(settings_yaml, file="settings")
-        return _Inference(
-            use,
-            version,
-            executor.name,
-            executor.run_name,
-            executor.requires,
-            settings,
-            settings_yaml,
-            export_format,
-            wish.options,
+            return _Inference(use, version, executor, None, _options(wish.settings_yaml), wish.options)
+        in_force = self._executors.in_force(executor, ExecutorOperation.INFER, wish.settings_yaml)
+        settings = parse_config(in_force.settings_yaml, file="settings")
+        return _Inference(use, version, executor, in_force, settings, wish.options)
+
+    async def _executor(self, tx: Transaction, project_id: str, wish: InferWish) -> Executor:
+        """Returns the executor that infers. Packages run on the platform's own."""
+        name = wish.executor or (BUILTIN_INFER if wish.variant else "")
+        trained_by, runs_here = ("", True)
+        if wish.model and not name:
+            trained_by, runs_here = await trainer_of(tx, project_id, wish.model)
+        return await self._executors.choose(
+            tx,
+            name,
+            project_id=project_id,
+            operation=ExecutorOperation.INFER,
+            trained_by=trained_by,
+            runs_here=runs_here,
+            default=BUILTIN_INFER,
         )
 
     async def _submit(self, tx: Transaction, principal: Principal, project_id: str, inference: _Inference) -> str:
+        executor, in_force = inference.executor, inference.in_force
         task = await self._tasks.submit(
             tx,
             NewTask(
@@ -173,16 +182,19 @@ class MeasuringService:
                 spec={
                     "dataset_version_id": inference.version.id,
                     "model": inference.use.to_spec(),
-                    "executor": inference.executor,
-                    "run": inference.run,
+                    "executor": executor.name,
+                    "executor_id": executor.id,
+                    "run": executor.run_name,
+                    "policy": policy_spec(executor),
                     "settings": inference.settings,
-                    "settings_yaml": inference.settings_yaml,
+                    "settings_yaml": "" if in_force is None else in_force.settings_yaml,
                     "settings_digest": inference.settings_digest,
-                    "export_format": inference.export_format,
+                    "export_format": DEFAULT_EXPORT_FORMAT if in_force is None else in_force.export_format,
                 },
                 created_by=principal.user_id,
                 depends_on=parents_of([inference.version]),
-                requires=frozenset({inference.requires}),
+                requires=frozenset({executor.requires}),
+                resources=resources_of(executor, in_force),
                 subject=ObjectRef("dataset_version", inference.version.id, inference.version.full_name),
                 options=inference.options,
             ),

@@ -10,7 +10,7 @@ from lodeworks_formats.protocol import parse_config
 from lodeworks_formats.task_inputs import MineOptions
 
 from lodeworks_controller.domain.dataset import DatasetVersion, Making, Operation
-from lodeworks_controller.domain.executor import ExecutorOperation
+from lodeworks_controller.domain.executor import Executor, ExecutorOperation
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.task.options import TaskOptions
@@ -18,10 +18,16 @@ from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.dataset import find_version
 from lodeworks_controller.service.dataset_versions import open_version
-from lodeworks_controller.service.executor import DEFAULT_EXPORT_FORMAT, ExecutorService
+from lodeworks_controller.service.executor import (
+    DEFAULT_EXPORT_FORMAT,
+    ExecutorService,
+    SettingsInForce,
+    policy_spec,
+    resources_of,
+)
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.labelled import parents_of
-from lodeworks_controller.service.model_use import ModelUse, model_use
+from lodeworks_controller.service.model_use import ModelUse, model_use, trainer_of
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import TaskService
@@ -68,7 +74,7 @@ class MiningService:
                 return await tx.datasets.version(made)
             source = await find_version(tx, found.id, wish.dataset)
             waits_for = parents_of([source])
-            spec, requires, use = await self._spec(tx, found.id, wish)
+            executor, in_force, spec, use = await self._spec(tx, found.id, wish)
             making = Making(
                 Operation.MINE,
                 (source.id,),
@@ -98,7 +104,8 @@ class MiningService:
                     spec={**spec, "dataset_version_id": source.id, "target_version_id": version.id},
                     created_by=principal.user_id,
                     depends_on=waits_for,
-                    requires=frozenset({requires}),
+                    requires=frozenset({executor.requires}),
+                    resources=resources_of(executor, in_force),
                     subject=ObjectRef("dataset_version", version.id, version.full_name),
                     options=wish.options,
                 ),
@@ -110,8 +117,8 @@ class MiningService:
 
     async def _spec(
         self, tx: Transaction, project_id: str, wish: MineWish
-    ) -> tuple[dict[str, Any], str, ModelUse | None]:
-        executor = await self._executors.find(tx, wish.executor or BUILTIN_MINE)
+    ) -> tuple[Executor, SettingsInForce | None, dict[str, Any], ModelUse | None]:
+        executor = await self._executor(tx, project_id, wish)
         own = executor.name == BUILTIN_MINE
         use = await model_use(tx, project_id, wish.model, with_onnx=own) if wish.model else None
         strategy = wish.strategy or (WITHOUT_MODEL if use is None else WITH_MODEL)
@@ -120,20 +127,35 @@ class MiningService:
                 "MODEL_MISSING", f"strategy {strategy} needs a model; name one with --model", field="model"
             )
         options = _options(wish, strategy=strategy, own=own, class_ap={} if use is None else use.class_ap)
-        settings_yaml, export_format = "", DEFAULT_EXPORT_FORMAT
-        if not own:
-            in_force = self._executors.in_force(executor, ExecutorOperation.MINE, wish.settings_yaml)
-            settings_yaml, export_format = in_force.settings_yaml, in_force.export_format
+        in_force = None if own else self._executors.in_force(executor, ExecutorOperation.MINE, wish.settings_yaml)
         spec = {
             "model": None if use is None else use.to_spec(),
             "executor": executor.name,
+            "executor_id": executor.id,
+            "policy": policy_spec(executor),
             "run": executor.run_name,
             "options": options,
-            "settings_yaml": settings_yaml,
-            "export_format": export_format,
+            "settings_yaml": "" if in_force is None else in_force.settings_yaml,
+            "export_format": DEFAULT_EXPORT_FORMAT if in_force is None else in_force.export_format,
             "top_k": wish.top_k,
         }
-        return spec, executor.requires, use
+        return executor, in_force, spec, use
+
+    async def _executor(self, tx: Transaction, project_id: str, wish: MineWish) -> Executor:
+        """Returns the executor that mines. A strategy is the platform's own: who names one means its executor."""
+        name = wish.executor or (BUILTIN_MINE if wish.strategy else "")
+        trained_by, runs_here = ("", True)
+        if wish.model and not name:
+            trained_by, runs_here = await trainer_of(tx, project_id, wish.model)
+        return await self._executors.choose(
+            tx,
+            name,
+            project_id=project_id,
+            operation=ExecutorOperation.MINE,
+            trained_by=trained_by,
+            runs_here=runs_here,
+            default=BUILTIN_MINE,
+        )
 
 
 def _options(wish: MineWish, *, strategy: str, own: bool, class_ap: Mapping[str, float]) -> dict[str, Any]:

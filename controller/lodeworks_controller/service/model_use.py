@@ -85,6 +85,12 @@ async def model_use(
     )
 
 
+async def trainer_of(tx: Transaction, project_id: str, model: str) -> tuple[str, bool]:
+    """Returns which executor trained the stage that a name means, and whether the platform's own executors run it."""
+    version, stage = await find_stage(tx, project_id, model, with_onnx=False)
+    return version.training.executor, stage.onnx is not None
+
+
 def settings_digest(executor: str, settings: Mapping[str, Any]) -> str:
     """Returns what tells apart predictions of one model made with different settings."""
     return sha256_hex(canonical_json({"executor": executor, "settings": dict(settings)}))

@@ -12,11 +12,16 @@ from lodeworks_controller.domain.model import Model, ModelState, ModelVersion, S
 from lodeworks_controller.domain.project import Project
 from lodeworks_controller.domain.reference import check_name
 from lodeworks_controller.domain.task.options import TaskOptions
-from lodeworks_controller.domain.task.run import Resources
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef, Task
 from lodeworks_controller.errors import InvalidError
 from lodeworks_controller.service.dataset import find_version
-from lodeworks_controller.service.executor import DEFAULT_TRAINER, ExecutorService, SettingsInForce
+from lodeworks_controller.service.executor import (
+    DEFAULT_TRAINER,
+    ExecutorService,
+    SettingsInForce,
+    policy_spec,
+    resources_of,
+)
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.labelled import chosen_classes, parents_of, require_annotated, require_pictures
 from lodeworks_controller.service.model import find_stage
@@ -116,7 +121,7 @@ class TrainingService:
         for version in (train, val):
             require_annotated(version)
         require_pictures(train, table, class_names)
-        executor = await self._executors.find(tx, wish.executor or DEFAULT_TRAINER)
+        executor = await self._executors.find(tx, wish.executor or DEFAULT_TRAINER, project_id=found.id)
         settings = self._executors.in_force(executor, ExecutorOperation.TRAIN, wish.settings_yaml)
         if wish.longest_side_px:
             given = parse_config(settings.settings_yaml, file="settings")
@@ -177,6 +182,8 @@ def _task(version: ModelVersion, checked: _Checked, wish: TrainWish, principal: 
         spec={
             "model_version_id": version.id,
             "executor": checked.executor.name,
+            "executor_id": checked.executor.id,
+            "policy": policy_spec(checked.executor),
             "run": checked.executor.run_name,
             "object_type": checked.executor.object_type,
             "train_version_id": version.training.train_version_id,
@@ -190,7 +197,7 @@ def _task(version: ModelVersion, checked: _Checked, wish: TrainWish, principal: 
         created_by=principal.user_id,
         depends_on=checked.waits_for,
         requires=frozenset({checked.executor.requires}),
-        resources=Resources(gpus=wish.gpus),
+        resources=resources_of(checked.executor, checked.settings, gpus=wish.gpus),
         subject=ObjectRef(MODEL_VERSION, version.id, version.full_name),
         options=wish.options,
         lost_after_s=LOST_AFTER_S,

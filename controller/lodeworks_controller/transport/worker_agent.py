@@ -255,4 +255,5 @@ def _to_run(run: RunSpec) -> worker_pb2.RunSpec:
         ),
         export_format=run.export_format,
         object_type=run.object_type,
+        policy=worker_pb2.RunPolicy(network=run.policy.network, user=run.policy.user, out_bytes=run.policy.out_bytes),
     )

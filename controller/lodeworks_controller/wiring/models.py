@@ -26,12 +26,16 @@ from lodeworks_controller.service.device_sync import DeviceSyncService
 from lodeworks_controller.service.enrolment import EnrolmentService
 from lodeworks_controller.service.evaluation import EvaluationService
 from lodeworks_controller.service.executor import ExecutorService
+from lodeworks_controller.service.executor_registry import ExecutorRegistry
+from lodeworks_controller.service.images import ImageService
 from lodeworks_controller.service.kinds.adopt import AdoptKind
 from lodeworks_controller.service.kinds.base import Kind
+from lodeworks_controller.service.kinds.check import CheckKind
 from lodeworks_controller.service.kinds.convert import ConvertKind
 from lodeworks_controller.service.kinds.evaluate import EvaluateKind
 from lodeworks_controller.service.kinds.infer import InferKind
 from lodeworks_controller.service.kinds.mine import MineKind
+from lodeworks_controller.service.kinds.pull import PullKind
 from lodeworks_controller.service.kinds.stages import StageIntake
 from lodeworks_controller.service.kinds.train import TrainKind
 from lodeworks_controller.service.measuring import MeasuringService
@@ -51,7 +55,7 @@ from lodeworks_controller.transport.device import DeviceServicer, DeviceServices
 from lodeworks_controller.transport.device_agent import DeviceAgentServicer
 from lodeworks_controller.transport.enrolment import DeviceEnrolmentServicer
 from lodeworks_controller.transport.evaluation import EvaluationServicer
-from lodeworks_controller.transport.executor import ExecutorServicer
+from lodeworks_controller.transport.executor import ExecutorServicer, ExecutorServices
 from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.listeners import Register
 from lodeworks_controller.transport.model import ModelServicer, ModelServices
@@ -86,7 +90,11 @@ class ModelPart:
         self._ground = ground
         ground.workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.executors = ExecutorService(
-            store, shipped=shipped_executors(created_at=ground.clock()), terms=ground.terms, ids=ids
+            store, shipped=shipped_executors(created_at=ground.clock()), terms=ground.terms
+        )
+        self.registry = ExecutorRegistry(store, executors=self.executors, ids=ids)
+        self.images = ImageService(
+            store, blobs=ground.blobs, tasks=tasks, executors=self.executors, registry=self.registry
         )
         self.models = ModelService(store)
         self.training = TrainingService(store, tasks=tasks, executors=self.executors, ids=ids)
@@ -115,6 +123,8 @@ class ModelPart:
             InferKind(store, blobs=blobs, views=views, predictions=ground.predictions),
             EvaluateKind(store, blobs=blobs, views=views),
             ConvertKind(store, blobs=blobs, views=views, intake=self._intake, signer=self._signer),
+            PullKind(store, blobs=blobs, registry=self.registry, ids=ground.ids),
+            CheckKind(blobs),
         )
 
     def for_people(self, gate: Gate, *, agents_address: str) -> Sequence[Register]:
@@ -123,7 +133,7 @@ class ModelPart:
         model = self.servicer(gate)
         evaluation = EvaluationServicer(self.evaluations, caller=gate.caller)
         algorithm = AlgorithmServicer(self.algorithms, caller=gate.caller)
-        executor = ExecutorServicer(self.executors, caller=gate.caller)
+        executor = ExecutorServicer(ExecutorServices(self.executors, self.registry, self.images), caller=gate.caller)
         device = DeviceServicer(
             DeviceServices(self.devices, self.deployments),
             caller=gate.caller,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from lodeworks.blocking.audit import Audit
-from lodeworks.blocking.installation import Executors, Tokens, Users, Workers
+from lodeworks.blocking.executor import Executors
+from lodeworks.blocking.installation import Tokens, Users, Workers
 from lodeworks.blocking.message import Messages
 from lodeworks.blocking.project import Project, Projects
 from lodeworks.blocking.quota import Quotas
@@ -49,7 +50,7 @@ class Client:
         self.tokens = Tokens(connection)
         self.workers = Workers(connection)
         self.storage = Storage(connection)
-        self.executors = Executors(connection)
+        self.executors = Executors(connection, self.profile.project or "default")
         self.quotas = Quotas(connection)
         self.messages = Messages(connection)
         self.audit = Audit(connection)

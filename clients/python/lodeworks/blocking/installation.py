@@ -1,12 +1,10 @@
-"""What belongs to no project: the caller, users, tokens, workers, executors."""
+"""What belongs to no project: the caller, users, tokens, workers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
-from lodeworks.api.executor.v1 import executor_pb2 as executors
-from lodeworks.api.executor.v1.executor_pb2_grpc import ExecutorServiceStub
 from lodeworks.api.identity.v1 import identity_pb2 as identity
 from lodeworks.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from lodeworks.api.worker.v1 import worker_pb2 as workers
@@ -143,52 +141,3 @@ class Workers:
         """Removes a worker and revokes its certificate."""
         request = workers.DeleteWorkerRequest(worker=name, request_id=new_request_id())
         self._connection.call(WorkerServiceStub, "DeleteWorker", request)
-
-
-class Executors:
-    """The executors that can train, mine and infer.
-
-    Args:
-        connection: Where they live.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def get(self, name: str) -> executors.Executor:
-        """Returns an executor with its settings. Raises NotFoundError."""
-        response: executors.GetExecutorResponse = self._connection.call(
-            ExecutorServiceStub, "GetExecutor", executors.GetExecutorRequest(executor=name)
-        )
-        return response.executor
-
-    def list(self) -> Iterator[executors.Executor]:
-        """Yields the executors, sorted by name."""
-        request = executors.ListExecutorsRequest()
-        for executor in pages(self._connection, ExecutorServiceStub, "ListExecutors", request, items="executors"):
-            yield executor
-
-    def add(self, name: str, *, image: str, templates: Mapping[str, str]) -> executors.Executor:
-        """Registers a docker image.
-
-        Args:
-            name: Its name.
-            image: Reference with digest.
-            templates: Operation (train, mine, infer) → content of its template in /img-man.
-        """
-        request = executors.AddExecutorRequest(
-            name=name,
-            image=image,
-            templates=[
-                executors.SettingsTemplate(operation=operation, template_yaml=text)
-                for operation, text in templates.items()
-            ],
-            request_id=new_request_id(),
-        )
-        response: executors.AddExecutorResponse = self._connection.call(ExecutorServiceStub, "AddExecutor", request)
-        return response.executor
-
-    def delete(self, name: str) -> None:
-        """Removes an executor that no task uses."""
-        request = executors.DeleteExecutorRequest(executor=name, request_id=new_request_id())
-        self._connection.call(ExecutorServiceStub, "DeleteExecutor", request)

@@ -60,6 +60,7 @@ class ModelVersion:
         on: DatasetVersion,
         variant: str = "",
         algorithm: str = "",
+        executor: str = "",
         settings: Mapping[str, Any] | None = None,
         options: TaskOptions | None = None,
     ) -> Task[ObjectRef]:
@@ -69,6 +70,7 @@ class ModelVersion:
             on: The dataset version.
             variant: Package variant of the release, such as openvino-int8; empty = the stage's ONNX.
             algorithm: The release that is meant by variant, ``name@2``.
+            executor: Empty = the one associated with who trained the model, else the built-in one.
             settings: Settings of the executor.
             options: What to ask for beside the inputs.
         """
@@ -78,6 +80,7 @@ class ModelVersion:
             dataset=on.id,
             variant=variant,
             algorithm=algorithm,
+            executor=executor,
             settings_yaml=settings_yaml(settings),
             task_options=to_message(options),
             request_id=new_request_id(),

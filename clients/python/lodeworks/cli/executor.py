@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from lodeworks.cli import programs
+from lodeworks.cli.executor_registry import CHANGES, print_executor
 from lodeworks.cli.session import Noun
+from lodeworks.errors import LodeError
 
 if TYPE_CHECKING:
     from lodeworks.cli.session import Session
@@ -18,12 +23,24 @@ def executor_command() -> None:
     """Programs that train, mine and infer."""
 
 
-@executor_command.command("ls", example="lode executor ls")
+for change in CHANGES:
+    executor_command.add_command(change)
+
+
+@executor_command.command("ls", example="lode executor ls --public")
+@click.option("--public", is_flag=True, help="Only public ones that people registered.")
 @click.pass_obj
-def ls(session: Session) -> None:
-    """List the executors."""
-    columns = {"executor": "name", "kind": "kind", "can": "operations", "available": "available"}
-    session.output.many(session.client.executors.list(), columns=columns)
+def ls(session: Session, public: bool) -> None:
+    """List the executors: the platform's own, and those that people registered."""
+    columns = {
+        "executor": "name",
+        "kind": "kind",
+        "can": "operations",
+        "project": lambda data: "public" if data["public"] else data["project"],
+        "available": "available",
+        "image": "image",
+    }
+    session.output.many(session.client.executors.list(public=public), columns=columns)
 
 
 @executor_command.command("show", example="lode executor show detector")
@@ -31,47 +48,25 @@ def ls(session: Session) -> None:
 @click.pass_obj
 def show(session: Session, executor: str) -> None:
     """Show an executor with its settings."""
-    found = session.client.executors.get(executor)
-    rows = [
-        ("executor", found.name),
-        ("kind", found.kind),
-        ("image", found.image),
-        ("can", list(found.operations)),
-        ("available", found.available or found.unavailable_reason),
-    ]
-    session.output.one(found, rows=rows)
-    if session.output.style == "table":
-        for template in found.templates:
-            click.echo(f"\nsettings for {template.operation}:\n{template.template_yaml.rstrip()}")
-
-
-@executor_command.command("add", example="lode executor add yolo --image yolo@sha256:… --templates img-man/")
-@click.argument("name")
-@click.option("--image", required=True, help="Reference with digest.")
-@click.option(
-    "--templates",
-    required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with training-, mining- and infer-template.yaml, as in /img-man of the image.",
-)
-@click.pass_obj
-def add(session: Session, name: str, image: str, templates: Path) -> None:
-    """Register a docker image as an executor."""
-    files = {"train": "training-template.yaml", "mine": "mining-template.yaml", "infer": "infer-template.yaml"}
-    found = {
-        operation: (templates / file).read_text("utf-8")
-        for operation, file in files.items()
-        if (templates / file).exists()
-    }
-    if not found:
-        raise click.UsageError(f"{templates} holds none of {', '.join(files.values())}")
-    session.output.one(session.client.executors.add(name, image=image, templates=found))
+    print_executor(session, session.client.executors.get(executor), templates=True)
 
 
 @executor_command.command("delete", example="lode executor delete yolo --yes")
 @click.argument("executor")
 @click.pass_obj
 def delete(session: Session, executor: str) -> None:
-    """Remove an executor that no task uses."""
+    """Remove an executor that nothing uses."""
     session.confirm(f"delete executor {executor}?")
     session.client.executors.delete(executor)
+
+
+@executor_command.command("new", example="lode executor new my-executor")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.pass_obj
+def new(session: Session, folder: Path) -> None:
+    """Write an executor to begin with: code, settings, Dockerfile and what its image installs."""
+    if importlib.util.find_spec("lodeworks_executor") is None:
+        raise LodeError("lodeworks-executor is not installed; `pip install lodeworks-executor`", reason="SDK_MISSING")
+    written = programs.run([sys.executable, "-m", "lodeworks_executor", "new", str(folder)]).splitlines()
+    session.output.many(({"path": path} for path in written), columns={"path": "path"})
+    session.output.hint(f"next: docker build -t {folder.name} {folder}")

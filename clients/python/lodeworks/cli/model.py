@@ -28,7 +28,7 @@ def print_model(session: Session, version: ModelVersion, *, next_command: str = 
     """Prints a version with its stages and the next command."""
     data = plain(version.data)
     stages = [
-        f"{stage['name']} (mAP50 {stage['metrics'].get('mAP', 0.0):.3f})"
+        f"{stage['name']} ({_measure(stage['metrics'])})"
         + (" recommended" if stage["name"] == data["recommended_stage"] else "")
         for stage in data["stages"]
     ]
@@ -44,9 +44,17 @@ def print_model(session: Session, version: ModelVersion, *, next_command: str = 
         ("from", data["from_stage"]),
         ("task", data["task_id"]),
     ]
+    if any("mAP" not in stage["metrics"] and {"mIoU", "maskAP"} & stage["metrics"].keys() for stage in data["stages"]):
+        rows = [row for row in rows if row[0] != "mAP50"]  # nobody measured boxes
     session.output.one(version.data, rows=rows)
     if next_command:
         session.output.hint(f"next: {next_command}")
+
+
+def _measure(metrics: dict[str, float]) -> str:
+    """Returns what a stage is compared by: mAP of boxes, mIoU or maskAP of masks."""
+    names = {"mAP": "mAP50", "mIoU": "mIoU", "maskAP": "maskAP"}
+    return next((f"{word} {metrics[name]:.3f}" for name, word in names.items() if name in metrics), "not measured")
 
 
 @model_command.command("train", example="lode model train --train train --val val --set epochs=20")
@@ -204,23 +212,27 @@ _ALGORITHM = click.option("--algorithm", default="", metavar="A@N", help="Releas
 @click.option("--on", "datasets", type=NAMES, multiple=True, required=True, metavar="D", help="On what.")
 @_VARIANT
 @_ALGORITHM
+@click.option("--executor", default="", help="Default: who is associated with its trainer, else the built-in one.")
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings of the executor.")
 @task_options
 @DETACH
 @click.pass_obj
 def infer(
     session: Session,
+    /,
+    *,
     models: tuple[str, ...],
     datasets: tuple[tuple[str, ...], ...],
-    variant: str,
-    algorithm: str,
+    settings: tuple[str, ...],
     detach: bool,
+    **which: Any,
 ) -> None:
     """Predict on a dataset; makes a prediction set."""
     project = session.project
     for name in models:
         for dataset in flat(datasets):
             task = project.models.get(name).infer(
-                on=project.datasets.get(dataset), variant=variant, algorithm=algorithm, options=asked(session)
+                on=project.datasets.get(dataset), settings=settings_of(settings), options=asked(session), **which
             )
             made = follow(session, task, detach=detach)
             if made is not None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 from lodeworks.connection import AsyncConnection
 from lodeworks.profile import Profile, Surroundings, choose
 from lodeworks.resources.audit import AsyncAudit
-from lodeworks.resources.installation import AsyncExecutors, AsyncTokens, AsyncUsers, AsyncWorkers
+from lodeworks.resources.executor import AsyncExecutors
+from lodeworks.resources.installation import AsyncTokens, AsyncUsers, AsyncWorkers
 from lodeworks.resources.message import AsyncMessages
 from lodeworks.resources.project import AsyncProject, AsyncProjects
 from lodeworks.resources.quota import AsyncQuotas
@@ -49,7 +50,7 @@ class AsyncClient:
         self.tokens = AsyncTokens(connection)
         self.workers = AsyncWorkers(connection)
         self.storage = AsyncStorage(connection)
-        self.executors = AsyncExecutors(connection)
+        self.executors = AsyncExecutors(connection, self.profile.project or "default")
         self.quotas = AsyncQuotas(connection)
         self.messages = AsyncMessages(connection)
         self.audit = AsyncAudit(connection)

@@ -57,6 +57,15 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPolicy:
+    """Bounds of a run that its executor's owner set; empty and 0 = the worker's default."""
+
+    network: str = ""
+    user: str = ""
+    out_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything a worker needs to know to run a task; a new kind of task needs no new worker."""
 
@@ -75,3 +84,4 @@ class RunSpec:
     """``<annotation>:<image>``, such as ``ark:raw``; empty = the executor reads no annotation files."""
     object_type: int = 2
     """2 detection, 3 semantic segmentation, 4 instance segmentation."""
+    policy: RunPolicy = field(default_factory=RunPolicy)

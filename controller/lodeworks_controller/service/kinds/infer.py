@@ -10,6 +10,7 @@ from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunS
 from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.service.blob_store import BlobStore
+from lodeworks_controller.service.executor import run_policy
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.measuring import BUILTIN_INFER, INFER
 from lodeworks_controller.service.model_use import files_of
@@ -50,6 +51,7 @@ class InferKind:
             resources=task.resources,
             limits=task.limits,
             export_format=spec["export_format"],
+            policy=run_policy(spec),
         )
 
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:

@@ -16,6 +16,7 @@ from lodeworks_controller.domain.task.task import ObjectRef, Task
 from lodeworks_controller.errors import BadOutputError
 from lodeworks_controller.service.blob_store import BlobStore
 from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of
+from lodeworks_controller.service.executor import run_policy
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.mining import BUILTIN_MINE, MINE
 from lodeworks_controller.service.model_use import files_of
@@ -54,6 +55,7 @@ class MineKind:
             resources=task.resources,
             limits=task.limits,
             export_format=spec["export_format"],
+            policy=run_policy(spec),
         )
 
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:

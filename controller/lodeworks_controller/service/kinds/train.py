@@ -12,6 +12,7 @@ from lodeworks_controller.domain.task.state import FailureReason
 from lodeworks_controller.domain.task.task import Task
 from lodeworks_controller.domain.view import View
 from lodeworks_controller.errors import BadOutputError
+from lodeworks_controller.service.executor import run_policy
 from lodeworks_controller.service.kinds.base import Commit, Product, RunPlan
 from lodeworks_controller.service.kinds.stages import CHECKPOINT, RESULT_SLOT, STAGE_SLOT, StageIntake, stages_of
 from lodeworks_controller.service.labelled import require_annotated, require_pictures
@@ -74,6 +75,7 @@ class TrainKind:
             limits=task.limits,
             export_format=spec["export_format"],
             object_type=spec["object_type"],
+            policy=run_policy(spec),
         )
 
     async def finish(self, task: Task, outputs: Sequence[Output]) -> Commit:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from lodeworks_controller.domain.task.attempt import Attempt, Outcome
 from lodeworks_controller.domain.task.lane import Lane, wants_of
 from lodeworks_controller.domain.task.options import options_from
-from lodeworks_controller.domain.task.run import Input, Limits, OutputSlot, Resources, RunSpec
+from lodeworks_controller.domain.task.run import Input, Limits, OutputSlot, Resources, RunPolicy, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Budget, Failure, Lease, ObjectRef, Task
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, JsonText, metadata
@@ -298,6 +298,7 @@ def _to_failure(value: Mapping[str, Any] | None) -> Failure | None:
 _ATTEMPT = tuple(field.name for field in fields(Attempt))
 _RESOURCES = tuple(field.name for field in fields(Resources))
 _LIMITS = tuple(field.name for field in fields(Limits))
+_POLICY = tuple(field.name for field in fields(RunPolicy))
 
 
 def attempt_values(attempt: Attempt) -> dict[str, Any]:
@@ -334,6 +335,7 @@ def plan_value(plan: RunSpec) -> dict[str, Any]:
         "limits": {name: getattr(plan.limits, name) for name in _LIMITS},
         "export_format": plan.export_format,
         "object_type": plan.object_type,
+        "policy": {name: getattr(plan.policy, name) for name in _POLICY},
     }
 
 
@@ -350,4 +352,5 @@ def to_plan(value: Mapping[str, Any]) -> RunSpec:
         limits=Limits(**value["limits"]),
         export_format=value["export_format"],
         object_type=value["object_type"],
+        policy=RunPolicy(**value.get("policy", {})),
     )

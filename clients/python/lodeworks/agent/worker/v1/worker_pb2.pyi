@@ -607,6 +607,7 @@ class RunSpec(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     EXPORT_FORMAT_FIELD_NUMBER: _builtins.int
     OBJECT_TYPE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     executor: _builtins.str
     """`builtin:<name>`, `executor:<name>` (a process executor) or `image:<reference>@sha256:<digest>`."""
     settings_yaml: _builtins.str
@@ -639,6 +640,10 @@ class RunSpec(_message.Message):
     def limits(self) -> Global___Limits:
         """Its bounds."""
 
+    @_builtins.property
+    def policy(self) -> Global___RunPolicy:
+        """Bounds that the executor's owner set; an older worker passes them over."""
+
     def __init__(
         self,
         *,
@@ -652,14 +657,45 @@ class RunSpec(_message.Message):
         limits: Global___Limits | None = ...,
         export_format: _builtins.str = ...,
         object_type: _builtins.int = ...,
+        policy: Global___RunPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "resources", b"resources"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "policy", b"policy", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "executor", b"executor", "export_format", b"export_format", "inputs", b"inputs", "limits", b"limits", "object_type", b"object_type", "operations", b"operations", "outputs", b"outputs", "resources", b"resources", "settings_yaml", b"settings_yaml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "executor", b"executor", "export_format", b"export_format", "inputs", b"inputs", "limits", b"limits", "object_type", b"object_type", "operations", b"operations", "outputs", b"outputs", "policy", b"policy", "resources", b"resources", "settings_yaml", b"settings_yaml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
+
+@_typing.final
+class RunPolicy(_message.Message):
+    """Bounds of a run by its executor's policy; empty and 0 = the worker's default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    OUT_BYTES_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    """none, bridge, or a network that the engine knows."""
+    user: _builtins.str
+    """uid or uid:gid inside the container."""
+    out_bytes: _builtins.int
+    """The most that the run may write to /out."""
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        user: _builtins.str = ...,
+        out_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["network", b"network", "out_bytes", b"out_bytes", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunPolicy: _TypeAlias = RunPolicy  # noqa: Y015
 
 @_typing.final
 class Grant(_message.Message):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(lodeworks/api/executor/v1/executor.proto\x12\x19lodeworks.api.executor.v1\"\xeb\x01\n\x08\x45xecutor\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x12\n\noperations\x18\x05 \x03(\t\x12>\n\ttemplates\x18\x06 \x03(\x0b\x32+.lodeworks.api.executor.v1.SettingsTemplate\x12\x13\n\x0bobject_type\x18\x07 \x01(\x05\x12\x10\n\x08requires\x18\x08 \x01(\t\x12\x11\n\tavailable\x18\t \x01(\x08\x12\x1a\n\x12unavailable_reason\x18\n \x01(\t\"<\n\x10SettingsTemplate\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rtemplate_yaml\x18\x02 \x01(\t\"=\n\x14ListExecutorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x15ListExecutorsResponse\x12\x36\n\texecutors\x18\x01 \x03(\x0b\x32#.lodeworks.api.executor.v1.Executor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12GetExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\"L\n\x13GetExecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\"\x85\x01\n\x12\x41\x64\x64\x45xecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12>\n\ttemplates\x18\x03 \x03(\x0b\x32+.lodeworks.api.executor.v1.SettingsTemplate\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"L\n\x13\x41\x64\x64\x45xecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\"=\n\x15\x44\x65leteExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteExecutorResponse2\xd8\x03\n\x0f\x45xecutorService\x12r\n\rListExecutors\x12/.lodeworks.api.executor.v1.ListExecutorsRequest\x1a\x30.lodeworks.api.executor.v1.ListExecutorsResponse\x12l\n\x0bGetExecutor\x12-.lodeworks.api.executor.v1.GetExecutorRequest\x1a..lodeworks.api.executor.v1.GetExecutorResponse\x12l\n\x0b\x41\x64\x64\x45xecutor\x12-.lodeworks.api.executor.v1.AddExecutorRequest\x1a..lodeworks.api.executor.v1.AddExecutorResponse\x12u\n\x0e\x44\x65leteExecutor\x12\x30.lodeworks.api.executor.v1.DeleteExecutorRequest\x1a\x31.lodeworks.api.executor.v1.DeleteExecutorResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(lodeworks/api/executor/v1/executor.proto\x12\x19lodeworks.api.executor.v1\"\xa5\x03\n\x08\x45xecutor\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x12\n\noperations\x18\x05 \x03(\t\x12>\n\ttemplates\x18\x06 \x03(\x0b\x32+.lodeworks.api.executor.v1.SettingsTemplate\x12\x13\n\x0bobject_type\x18\x07 \x01(\x05\x12\x10\n\x08requires\x18\x08 \x01(\t\x12\x11\n\tavailable\x18\t \x01(\x08\x12\x1a\n\x12unavailable_reason\x18\n \x01(\t\x12\x0f\n\x07project\x18\x0b \x01(\t\x12\x0e\n\x06public\x18\x0c \x01(\x08\x12\x11\n\treference\x18\r \x01(\t\x12\x14\n\x0cobject_types\x18\x0e \x03(\x05\x12\x39\n\x06policy\x18\x0f \x01(\x0b\x32).lodeworks.api.executor.v1.ExecutorPolicy\x12\x17\n\x0fmining_executor\x18\x10 \x01(\t\x12\x1a\n\x12inference_executor\x18\x11 \x01(\t\"k\n\x0e\x45xecutorPolicy\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x11\n\tshm_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x11\n\tout_bytes\x18\x05 \x01(\x03\"<\n\x10SettingsTemplate\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x15\n\rtemplate_yaml\x18\x02 \x01(\t\"c\n\x14ListExecutorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x13\n\x0bpublic_only\x18\x04 \x01(\x08\"h\n\x15ListExecutorsResponse\x12\x36\n\texecutors\x18\x01 \x03(\x0b\x32#.lodeworks.api.executor.v1.Executor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12GetExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\"L\n\x13GetExecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\"\x96\x01\n\x12\x41\x64\x64\x45xecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12>\n\ttemplates\x18\x03 \x03(\x0b\x32+.lodeworks.api.executor.v1.SettingsTemplate\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0f\n\x07project\x18\x05 \x01(\t\"]\n\x13\x41\x64\x64\x45xecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"=\n\x15\x44\x65leteExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteExecutorResponse\"\\\n\x13PullExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x0e\n\x06newest\x18\x02 \x01(\x08\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\'\n\x14PullExecutorResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"u\n\x11\x43heckImageRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x15\n\rsettings_yaml\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x15\n\rrun_timeout_s\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"%\n\x12\x43heckImageResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"(\n\x15GetCheckReportRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"P\n\x16GetCheckReportResponse\x12\x36\n\x06report\x18\x01 \x01(\x0b\x32&.lodeworks.api.executor.v1.CheckReport\"b\n\x0b\x43heckReport\x12\r\n\x05image\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x34\n\x08\x66indings\x18\x03 \x03(\x0b\x32\".lodeworks.api.executor.v1.Finding\"F\n\x07\x46inding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0c\n\x04seen\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\"g\n\x18SetExecutorPolicyRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x39\n\x06policy\x18\x02 \x01(\x0b\x32).lodeworks.api.executor.v1.ExecutorPolicy\"R\n\x19SetExecutorPolicyResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\"\x96\x01\n\x18\x41ssociateExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x1c\n\x0fmining_executor\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x12inference_executor\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x12\n\x10_mining_executorB\x15\n\x13_inference_executor\"R\n\x19\x41ssociateExecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\"8\n\x14ShareExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x0e\n\x06public\x18\x02 \x01(\x08\"N\n\x15ShareExecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\"Z\n\x13\x43opyExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"M\n\x14\x43opyExecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor\"K\n\x15RenameExecutorRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n\x16RenameExecutorResponse\x12\x35\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32#.lodeworks.api.executor.v1.Executor2\x87\x0b\n\x0f\x45xecutorService\x12r\n\rListExecutors\x12/.lodeworks.api.executor.v1.ListExecutorsRequest\x1a\x30.lodeworks.api.executor.v1.ListExecutorsResponse\x12l\n\x0bGetExecutor\x12-.lodeworks.api.executor.v1.GetExecutorRequest\x1a..lodeworks.api.executor.v1.GetExecutorResponse\x12l\n\x0b\x41\x64\x64\x45xecutor\x12-.lodeworks.api.executor.v1.AddExecutorRequest\x1a..lodeworks.api.executor.v1.AddExecutorResponse\x12u\n\x0e\x44\x65leteExecutor\x12\x30.lodeworks.api.executor.v1.DeleteExecutorRequest\x1a\x31.lodeworks.api.executor.v1.DeleteExecutorResponse\x12o\n\x0cPullExecutor\x12..lodeworks.api.executor.v1.PullExecutorRequest\x1a/.lodeworks.api.executor.v1.PullExecutorResponse\x12i\n\nCheckImage\x12,.lodeworks.api.executor.v1.CheckImageRequest\x1a-.lodeworks.api.executor.v1.CheckImageResponse\x12u\n\x0eGetCheckReport\x12\x30.lodeworks.api.executor.v1.GetCheckReportRequest\x1a\x31.lodeworks.api.executor.v1.GetCheckReportResponse\x12~\n\x11SetExecutorPolicy\x12\x33.lodeworks.api.executor.v1.SetExecutorPolicyRequest\x1a\x34.lodeworks.api.executor.v1.SetExecutorPolicyResponse\x12~\n\x11\x41ssociateExecutor\x12\x33.lodeworks.api.executor.v1.AssociateExecutorRequest\x1a\x34.lodeworks.api.executor.v1.AssociateExecutorResponse\x12r\n\rShareExecutor\x12/.lodeworks.api.executor.v1.ShareExecutorRequest\x1a\x30.lodeworks.api.executor.v1.ShareExecutorResponse\x12o\n\x0c\x43opyExecutor\x12..lodeworks.api.executor.v1.CopyExecutorRequest\x1a/.lodeworks.api.executor.v1.CopyExecutorResponse\x12u\n\x0eRenameExecutor\x12\x30.lodeworks.api.executor.v1.RenameExecutorRequest\x1a\x31.lodeworks.api.executor.v1.RenameExecutorResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,63 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lodeworks.api.executor.v1.e
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXECUTOR']._serialized_start=72
-  _globals['_EXECUTOR']._serialized_end=307
-  _globals['_SETTINGSTEMPLATE']._serialized_start=309
-  _globals['_SETTINGSTEMPLATE']._serialized_end=369
-  _globals['_LISTEXECUTORSREQUEST']._serialized_start=371
-  _globals['_LISTEXECUTORSREQUEST']._serialized_end=432
-  _globals['_LISTEXECUTORSRESPONSE']._serialized_start=434
-  _globals['_LISTEXECUTORSRESPONSE']._serialized_end=538
-  _globals['_GETEXECUTORREQUEST']._serialized_start=540
-  _globals['_GETEXECUTORREQUEST']._serialized_end=578
-  _globals['_GETEXECUTORRESPONSE']._serialized_start=580
-  _globals['_GETEXECUTORRESPONSE']._serialized_end=656
-  _globals['_ADDEXECUTORREQUEST']._serialized_start=659
-  _globals['_ADDEXECUTORREQUEST']._serialized_end=792
-  _globals['_ADDEXECUTORRESPONSE']._serialized_start=794
-  _globals['_ADDEXECUTORRESPONSE']._serialized_end=870
-  _globals['_DELETEEXECUTORREQUEST']._serialized_start=872
-  _globals['_DELETEEXECUTORREQUEST']._serialized_end=933
-  _globals['_DELETEEXECUTORRESPONSE']._serialized_start=935
-  _globals['_DELETEEXECUTORRESPONSE']._serialized_end=959
-  _globals['_EXECUTORSERVICE']._serialized_start=962
-  _globals['_EXECUTORSERVICE']._serialized_end=1434
+  _globals['_EXECUTOR']._serialized_end=493
+  _globals['_EXECUTORPOLICY']._serialized_start=495
+  _globals['_EXECUTORPOLICY']._serialized_end=602
+  _globals['_SETTINGSTEMPLATE']._serialized_start=604
+  _globals['_SETTINGSTEMPLATE']._serialized_end=664
+  _globals['_LISTEXECUTORSREQUEST']._serialized_start=666
+  _globals['_LISTEXECUTORSREQUEST']._serialized_end=765
+  _globals['_LISTEXECUTORSRESPONSE']._serialized_start=767
+  _globals['_LISTEXECUTORSRESPONSE']._serialized_end=871
+  _globals['_GETEXECUTORREQUEST']._serialized_start=873
+  _globals['_GETEXECUTORREQUEST']._serialized_end=911
+  _globals['_GETEXECUTORRESPONSE']._serialized_start=913
+  _globals['_GETEXECUTORRESPONSE']._serialized_end=989
+  _globals['_ADDEXECUTORREQUEST']._serialized_start=992
+  _globals['_ADDEXECUTORREQUEST']._serialized_end=1142
+  _globals['_ADDEXECUTORRESPONSE']._serialized_start=1144
+  _globals['_ADDEXECUTORRESPONSE']._serialized_end=1237
+  _globals['_DELETEEXECUTORREQUEST']._serialized_start=1239
+  _globals['_DELETEEXECUTORREQUEST']._serialized_end=1300
+  _globals['_DELETEEXECUTORRESPONSE']._serialized_start=1302
+  _globals['_DELETEEXECUTORRESPONSE']._serialized_end=1326
+  _globals['_PULLEXECUTORREQUEST']._serialized_start=1328
+  _globals['_PULLEXECUTORREQUEST']._serialized_end=1420
+  _globals['_PULLEXECUTORRESPONSE']._serialized_start=1422
+  _globals['_PULLEXECUTORRESPONSE']._serialized_end=1461
+  _globals['_CHECKIMAGEREQUEST']._serialized_start=1463
+  _globals['_CHECKIMAGEREQUEST']._serialized_end=1580
+  _globals['_CHECKIMAGERESPONSE']._serialized_start=1582
+  _globals['_CHECKIMAGERESPONSE']._serialized_end=1619
+  _globals['_GETCHECKREPORTREQUEST']._serialized_start=1621
+  _globals['_GETCHECKREPORTREQUEST']._serialized_end=1661
+  _globals['_GETCHECKREPORTRESPONSE']._serialized_start=1663
+  _globals['_GETCHECKREPORTRESPONSE']._serialized_end=1743
+  _globals['_CHECKREPORT']._serialized_start=1745
+  _globals['_CHECKREPORT']._serialized_end=1843
+  _globals['_FINDING']._serialized_start=1845
+  _globals['_FINDING']._serialized_end=1915
+  _globals['_SETEXECUTORPOLICYREQUEST']._serialized_start=1917
+  _globals['_SETEXECUTORPOLICYREQUEST']._serialized_end=2020
+  _globals['_SETEXECUTORPOLICYRESPONSE']._serialized_start=2022
+  _globals['_SETEXECUTORPOLICYRESPONSE']._serialized_end=2104
+  _globals['_ASSOCIATEEXECUTORREQUEST']._serialized_start=2107
+  _globals['_ASSOCIATEEXECUTORREQUEST']._serialized_end=2257
+  _globals['_ASSOCIATEEXECUTORRESPONSE']._serialized_start=2259
+  _globals['_ASSOCIATEEXECUTORRESPONSE']._serialized_end=2341
+  _globals['_SHAREEXECUTORREQUEST']._serialized_start=2343
+  _globals['_SHAREEXECUTORREQUEST']._serialized_end=2399
+  _globals['_SHAREEXECUTORRESPONSE']._serialized_start=2401
+  _globals['_SHAREEXECUTORRESPONSE']._serialized_end=2479
+  _globals['_COPYEXECUTORREQUEST']._serialized_start=2481
+  _globals['_COPYEXECUTORREQUEST']._serialized_end=2571
+  _globals['_COPYEXECUTORRESPONSE']._serialized_start=2573
+  _globals['_COPYEXECUTORRESPONSE']._serialized_end=2650
+  _globals['_RENAMEEXECUTORREQUEST']._serialized_start=2652
+  _globals['_RENAMEEXECUTORREQUEST']._serialized_end=2727
+  _globals['_RENAMEEXECUTORRESPONSE']._serialized_start=2729
+  _globals['_RENAMEEXECUTORRESPONSE']._serialized_end=2808
+  _globals['_EXECUTORSERVICE']._serialized_start=2811
+  _globals['_EXECUTORSERVICE']._serialized_end=4226
 # @@protoc_insertion_point(module_scope)

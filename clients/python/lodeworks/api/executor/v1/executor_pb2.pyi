@@ -34,6 +34,13 @@ class Executor(_message.Message):
     REQUIRES_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_REASON_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    PUBLIC_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    OBJECT_TYPES_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    MINING_EXECUTOR_FIELD_NUMBER: _builtins.int
+    INFERENCE_EXECUTOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifies the executor for ever."""
     name: _builtins.str
@@ -50,6 +57,16 @@ class Executor(_message.Message):
     """True when a connected worker can run it."""
     unavailable_reason: _builtins.str
     """What to install where, when none can."""
+    project: _builtins.str
+    """The project that it was registered in; empty = the installation's."""
+    public: _builtins.bool
+    """True when every project may use it."""
+    reference: _builtins.str
+    """What the image was registered as, such as `host/name:tag`."""
+    mining_executor: _builtins.str
+    """Name of the executor that mines with its models; empty = none of its own."""
+    inference_executor: _builtins.str
+    """Name of the executor that infers with its models; empty = none of its own."""
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """train, mine, infer."""
@@ -57,6 +74,14 @@ class Executor(_message.Message):
     @_builtins.property
     def templates(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingsTemplate]:
         """Its settings, by operation."""
+
+    @_builtins.property
+    def object_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """All object types that it handles."""
+
+    @_builtins.property
+    def policy(self) -> Global___ExecutorPolicy:
+        """Bounds of its runs."""
 
     def __init__(
         self,
@@ -71,14 +96,59 @@ class Executor(_message.Message):
         requires: _builtins.str = ...,
         available: _builtins.bool = ...,
         unavailable_reason: _builtins.str = ...,
+        project: _builtins.str = ...,
+        public: _builtins.bool = ...,
+        reference: _builtins.str = ...,
+        object_types: _abc.Iterable[_builtins.int] | None = ...,
+        policy: Global___ExecutorPolicy | None = ...,
+        mining_executor: _builtins.str = ...,
+        inference_executor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "id", b"id", "image", b"image", "kind", b"kind", "name", b"name", "object_type", b"object_type", "operations", b"operations", "requires", b"requires", "templates", b"templates", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "id", b"id", "image", b"image", "inference_executor", b"inference_executor", "kind", b"kind", "mining_executor", b"mining_executor", "name", b"name", "object_type", b"object_type", "object_types", b"object_types", "operations", b"operations", "policy", b"policy", "project", b"project", "public", b"public", "reference", b"reference", "requires", b"requires", "templates", b"templates", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Executor: _TypeAlias = Executor  # noqa: Y015
+
+@_typing.final
+class ExecutorPolicy(_message.Message):
+    """Bounds of an executor's runs; what is empty or 0 is the worker's default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SHM_BYTES_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    OUT_BYTES_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    """none, bridge, or a network that the worker's engine knows."""
+    memory_bytes: _builtins.int
+    """Main memory."""
+    shm_bytes: _builtins.int
+    """Shared memory; 0 = what its template says, else 16 GiB per GPU."""
+    user: _builtins.str
+    """uid or uid:gid inside the container."""
+    out_bytes: _builtins.int
+    """The most that a run may write to /out."""
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        shm_bytes: _builtins.int = ...,
+        user: _builtins.str = ...,
+        out_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "network", b"network", "out_bytes", b"out_bytes", "shm_bytes", b"shm_bytes", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutorPolicy: _TypeAlias = ExecutorPolicy  # noqa: Y015
 
 @_typing.final
 class SettingsTemplate(_message.Message):
@@ -114,19 +184,27 @@ class ListExecutorsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    PUBLIC_ONLY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 1,000; 0 = 100."""
     page_token: _builtins.str
     """From the previous page; empty for the first."""
+    project: _builtins.str
+    """Id or name; empty = all that the caller may see."""
+    public_only: _builtins.bool
+    """True leaves only public ones that people registered."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        project: _builtins.str = ...,
+        public_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "project", b"project", "public_only", b"public_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,15 +294,20 @@ class AddExecutorRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     TEMPLATES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     image: _builtins.str
-    """Reference with digest, `name@sha256:…` or a local image id."""
+    """Reference, `host/name:tag` or `name@sha256:…`, or a local image id; empty for a program that workers offer as
+    `executor:<name>`.
+    """
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    project: _builtins.str
+    """Id or name of the project that it belongs to; empty = the installation's."""
     @_builtins.property
     def templates(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingsTemplate]:
-        """Contents of /img-man of the image."""
+        """Contents of /img-man of the image; empty lets a worker read them."""
 
     def __init__(
         self,
@@ -233,10 +316,11 @@ class AddExecutorRequest(_message.Message):
         image: _builtins.str = ...,
         templates: _abc.Iterable[Global___SettingsTemplate] | None = ...,
         request_id: _builtins.str = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "name", b"name", "request_id", b"request_id", "templates", b"templates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "name", b"name", "project", b"project", "request_id", b"request_id", "templates", b"templates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,18 +333,22 @@ class AddExecutorResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTOR_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task that reads the image; empty when there was nothing to read."""
     @_builtins.property
     def executor(self) -> Global___Executor:
-        """The executor."""
+        """The executor; absent while a worker reads the image."""
 
     def __init__(
         self,
         *,
         executor: Global___Executor | None = ...,
+        task_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,3 +396,506 @@ class DeleteExecutorResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteExecutorResponse: _TypeAlias = DeleteExecutorResponse  # noqa: Y015
+
+@_typing.final
+class PullExecutorRequest(_message.Message):
+    """Request for ExecutorService.PullExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    """Id or name."""
+    newest: _builtins.bool
+    """True asks the registry what the tag means now."""
+    project: _builtins.str
+    """Id or name of the project that the task counts in."""
+    request_id: _builtins.str
+    """Chosen by the caller once per intent, so that a repeat is harmless."""
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        newest: _builtins.bool = ...,
+        project: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "newest", b"newest", "project", b"project", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PullExecutorRequest: _TypeAlias = PullExecutorRequest  # noqa: Y015
+
+@_typing.final
+class PullExecutorResponse(_message.Message):
+    """Response of ExecutorService.PullExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task that fetches."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PullExecutorResponse: _TypeAlias = PullExecutorResponse  # noqa: Y015
+
+@_typing.final
+class CheckImageRequest(_message.Message):
+    """Request for ExecutorService.CheckImage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    SETTINGS_YAML_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    image: _builtins.str
+    """Reference of an image, or id or name of an executor."""
+    settings_yaml: _builtins.str
+    """Settings for all operations that have them, YAML."""
+    project: _builtins.str
+    """Id or name of the project that the task counts in."""
+    run_timeout_s: _builtins.int
+    """The longest that one run may take, in seconds; 0 = 600."""
+    request_id: _builtins.str
+    """Chosen by the caller once per intent, so that a repeat is harmless."""
+    def __init__(
+        self,
+        *,
+        image: _builtins.str = ...,
+        settings_yaml: _builtins.str = ...,
+        project: _builtins.str = ...,
+        run_timeout_s: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "project", b"project", "request_id", b"request_id", "run_timeout_s", b"run_timeout_s", "settings_yaml", b"settings_yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckImageRequest: _TypeAlias = CheckImageRequest  # noqa: Y015
+
+@_typing.final
+class CheckImageResponse(_message.Message):
+    """Response of ExecutorService.CheckImage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task that checks."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckImageResponse: _TypeAlias = CheckImageResponse  # noqa: Y015
+
+@_typing.final
+class GetCheckReportRequest(_message.Message):
+    """Request for ExecutorService.GetCheckReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task that checked."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckReportRequest: _TypeAlias = GetCheckReportRequest  # noqa: Y015
+
+@_typing.final
+class GetCheckReportResponse(_message.Message):
+    """Response of ExecutorService.GetCheckReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___CheckReport:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___CheckReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckReportResponse: _TypeAlias = GetCheckReportResponse  # noqa: Y015
+
+@_typing.final
+class CheckReport(_message.Message):
+    """What a check of an image found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    image: _builtins.str
+    """The image, pinned."""
+    passed: _builtins.bool
+    """True when nothing failed."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """In the order looked at."""
+
+    def __init__(
+        self,
+        *,
+        image: _builtins.str = ...,
+        passed: _builtins.bool = ...,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "image", b"image", "passed", b"passed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckReport: _TypeAlias = CheckReport  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    """One thing that was looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Stable name, such as `training.result`."""
+    outcome: _builtins.str
+    """passed, failed, advice or skipped."""
+    seen: _builtins.str
+    """What was seen."""
+    advice: _builtins.str
+    """What to do, where something is to be done."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        seen: _builtins.str = ...,
+        advice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "name", b"name", "outcome", b"outcome", "seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class SetExecutorPolicyRequest(_message.Message):
+    """Request for ExecutorService.SetExecutorPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    """Id or name."""
+    @_builtins.property
+    def policy(self) -> Global___ExecutorPolicy:
+        """The whole policy: what is left out becomes the default."""
+
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        policy: Global___ExecutorPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetExecutorPolicyRequest: _TypeAlias = SetExecutorPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetExecutorPolicyResponse(_message.Message):
+    """Response of ExecutorService.SetExecutorPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def executor(self) -> Global___Executor:
+        """The executor."""
+
+    def __init__(
+        self,
+        *,
+        executor: Global___Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetExecutorPolicyResponse: _TypeAlias = SetExecutorPolicyResponse  # noqa: Y015
+
+@_typing.final
+class AssociateExecutorRequest(_message.Message):
+    """Request for ExecutorService.AssociateExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    MINING_EXECUTOR_FIELD_NUMBER: _builtins.int
+    INFERENCE_EXECUTOR_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    """Id or name of the executor that trains."""
+    mining_executor: _builtins.str
+    """Id or name of the one that mines; absent leaves it, empty takes it away."""
+    inference_executor: _builtins.str
+    """Id or name of the one that infers; absent leaves it, empty takes it away."""
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        mining_executor: _builtins.str | None = ...,
+        inference_executor: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inference_executor", b"_inference_executor", "_mining_executor", b"_mining_executor", "inference_executor", b"inference_executor", "mining_executor", b"mining_executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inference_executor", b"_inference_executor", "_mining_executor", b"_mining_executor", "executor", b"executor", "inference_executor", b"inference_executor", "mining_executor", b"mining_executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__inference_executor: _TypeAlias = _typing.Literal["inference_executor"]  # noqa: Y015
+    _WhichOneofArgType__inference_executor: _TypeAlias = _typing.Literal["_inference_executor", b"_inference_executor"]  # noqa: Y015
+    _WhichOneofReturnType__mining_executor: _TypeAlias = _typing.Literal["mining_executor"]  # noqa: Y015
+    _WhichOneofArgType__mining_executor: _TypeAlias = _typing.Literal["_mining_executor", b"_mining_executor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inference_executor) -> _WhichOneofReturnType__inference_executor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mining_executor) -> _WhichOneofReturnType__mining_executor | None: ...
+
+Global___AssociateExecutorRequest: _TypeAlias = AssociateExecutorRequest  # noqa: Y015
+
+@_typing.final
+class AssociateExecutorResponse(_message.Message):
+    """Response of ExecutorService.AssociateExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def executor(self) -> Global___Executor:
+        """The executor."""
+
+    def __init__(
+        self,
+        *,
+        executor: Global___Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssociateExecutorResponse: _TypeAlias = AssociateExecutorResponse  # noqa: Y015
+
+@_typing.final
+class ShareExecutorRequest(_message.Message):
+    """Request for ExecutorService.ShareExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    PUBLIC_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    """Id or name."""
+    public: _builtins.bool
+    """False takes it back."""
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        public: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "public", b"public"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareExecutorRequest: _TypeAlias = ShareExecutorRequest  # noqa: Y015
+
+@_typing.final
+class ShareExecutorResponse(_message.Message):
+    """Response of ExecutorService.ShareExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def executor(self) -> Global___Executor:
+        """The executor."""
+
+    def __init__(
+        self,
+        *,
+        executor: Global___Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareExecutorResponse: _TypeAlias = ShareExecutorResponse  # noqa: Y015
+
+@_typing.final
+class CopyExecutorRequest(_message.Message):
+    """Request for ExecutorService.CopyExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    """Id or name."""
+    name: _builtins.str
+    """Name of the copy."""
+    project: _builtins.str
+    """Id or name of the project that gets it."""
+    request_id: _builtins.str
+    """Chosen by the caller once per intent, so that a repeat is harmless."""
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        name: _builtins.str = ...,
+        project: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "name", b"name", "project", b"project", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyExecutorRequest: _TypeAlias = CopyExecutorRequest  # noqa: Y015
+
+@_typing.final
+class CopyExecutorResponse(_message.Message):
+    """Response of ExecutorService.CopyExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def executor(self) -> Global___Executor:
+        """The copy."""
+
+    def __init__(
+        self,
+        *,
+        executor: Global___Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyExecutorResponse: _TypeAlias = CopyExecutorResponse  # noqa: Y015
+
+@_typing.final
+class RenameExecutorRequest(_message.Message):
+    """Request for ExecutorService.RenameExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    """Id or name."""
+    name: _builtins.str
+    """The new name."""
+    request_id: _builtins.str
+    """Chosen by the caller once per intent, so that a repeat is harmless."""
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameExecutorRequest: _TypeAlias = RenameExecutorRequest  # noqa: Y015
+
+@_typing.final
+class RenameExecutorResponse(_message.Message):
+    """Response of ExecutorService.RenameExecutor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def executor(self) -> Global___Executor:
+        """The executor."""
+
+    def __init__(
+        self,
+        *,
+        executor: Global___Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameExecutorResponse: _TypeAlias = RenameExecutorResponse  # noqa: Y015

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class ExecutorServiceStub(object):
-    """Lists the executors that can train, mine and infer.
+    """Keeps the executors that can train, mine and infer.
+
+    Images are fetched and read by workers, as tasks: the controller needs no docker engine. Such a call answers with the
+    task's id; a lost reply costs nothing, since the same request id gives the same task.
     """
 
     def __init__(self, channel):
@@ -55,19 +58,63 @@ class ExecutorServiceStub(object):
                 request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.DeleteExecutorRequest.SerializeToString,
                 response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.DeleteExecutorResponse.FromString,
                 _registered_method=True)
+        self.PullExecutor = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/PullExecutor',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.PullExecutorRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.PullExecutorResponse.FromString,
+                _registered_method=True)
+        self.CheckImage = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/CheckImage',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CheckImageRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CheckImageResponse.FromString,
+                _registered_method=True)
+        self.GetCheckReport = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/GetCheckReport',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.GetCheckReportRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.GetCheckReportResponse.FromString,
+                _registered_method=True)
+        self.SetExecutorPolicy = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/SetExecutorPolicy',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.SetExecutorPolicyRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.SetExecutorPolicyResponse.FromString,
+                _registered_method=True)
+        self.AssociateExecutor = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/AssociateExecutor',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.AssociateExecutorRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.AssociateExecutorResponse.FromString,
+                _registered_method=True)
+        self.ShareExecutor = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/ShareExecutor',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.ShareExecutorRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.ShareExecutorResponse.FromString,
+                _registered_method=True)
+        self.CopyExecutor = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/CopyExecutor',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CopyExecutorRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CopyExecutorResponse.FromString,
+                _registered_method=True)
+        self.RenameExecutor = channel.unary_unary(
+                '/lodeworks.api.executor.v1.ExecutorService/RenameExecutor',
+                request_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.RenameExecutorRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.RenameExecutorResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutorServiceServicer(object):
-    """Lists the executors that can train, mine and infer.
+    """Keeps the executors that can train, mine and infer.
+
+    Images are fetched and read by workers, as tasks: the controller needs no docker engine. Such a call answers with the
+    task's id; a lost reply costs nothing, since the same request id gives the same task.
     """
 
     def ListExecutors(self, request, context):
-        """Lists the executors.
+        """Lists the executors: those of the platform, public ones, and those of a project.
 
         Safe to repeat.
-        Callers: everybody with a token.
+        Callers: everybody with a token; of a project, its members.
 
         Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -89,7 +136,9 @@ class ExecutorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AddExecutor(self, request, context):
-        """Registers a docker image as an executor.
+        """Registers a docker image, or a program that workers offer, as an executor.
+
+        An image without templates is fetched and read by a worker: the answer then has the task and no executor yet.
 
         Safe to repeat with the same request id.
         Callers: administrators.
@@ -97,6 +146,8 @@ class ExecutorServiceServicer(object):
         Errors:
         - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
         - INVALID_ARGUMENT, reason TEMPLATE_INVALID: the message names the template and the line.
+        - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -111,7 +162,135 @@ class ExecutorServiceServicer(object):
 
         Errors:
         - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
-        - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks.
+        - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks, or who is associated with it.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullExecutor(self, request, context):
+        """Fetches the image of an executor onto a worker, ahead of its first run; with `newest`, what its tag means now is
+        pinned from then on.
+
+        Safe to repeat with the same request id.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - FAILED_PRECONDITION, reason EXECUTOR_NO_IMAGE: only images are pulled.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckImage(self, request, context):
+        """Proves an image against the executor protocol: all its tasks on made pictures, and what it does with bad input.
+
+        Safe to repeat with the same request id.
+        Callers: administrators.
+
+        Errors:
+        - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+        - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting.
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckReport(self, request, context):
+        """Returns what a check found, once its task has ended.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+        - FAILED_PRECONDITION, reason CHECK_NOT_DONE: wait for the task; one that failed has no report.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetExecutorPolicy(self, request, context):
+        """Sets under which bounds the runs of an executor stand.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - INVALID_ARGUMENT, reason POLICY_INVALID: the message names the field.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: copy is what is changed; the platform's own stay as they are.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssociateExecutor(self, request, context):
+        """Names the executors that mine and infer with what an executor trained, where a task names none.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - FAILED_PRECONDITION, reason EXECUTOR_CANNOT: the message names what it can do.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own have theirs.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShareExecutor(self, request, context):
+        """Makes an executor visible and usable in every project, or in its own alone again.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are public.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyExecutor(self, request, context):
+        """Copies an executor that the caller sees into a project, under a name of its own; the image is the same.
+
+        Safe to repeat with the same request id.
+        Callers: editors of the project.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+        - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are there already.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenameExecutor(self, request, context):
+        """Gives an executor another name; tasks in hand keep what they were given.
+
+        Safe to repeat with the same request id.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own keep theirs.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -141,6 +320,46 @@ def add_ExecutorServiceServicer_to_server(servicer, server):
                     request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.DeleteExecutorRequest.FromString,
                     response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.DeleteExecutorResponse.SerializeToString,
             ),
+            'PullExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.PullExecutor,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.PullExecutorRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.PullExecutorResponse.SerializeToString,
+            ),
+            'CheckImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckImage,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CheckImageRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CheckImageResponse.SerializeToString,
+            ),
+            'GetCheckReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckReport,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.GetCheckReportRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.GetCheckReportResponse.SerializeToString,
+            ),
+            'SetExecutorPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetExecutorPolicy,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.SetExecutorPolicyRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.SetExecutorPolicyResponse.SerializeToString,
+            ),
+            'AssociateExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssociateExecutor,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.AssociateExecutorRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.AssociateExecutorResponse.SerializeToString,
+            ),
+            'ShareExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShareExecutor,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.ShareExecutorRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.ShareExecutorResponse.SerializeToString,
+            ),
+            'CopyExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.CopyExecutor,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CopyExecutorRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CopyExecutorResponse.SerializeToString,
+            ),
+            'RenameExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenameExecutor,
+                    request_deserializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.RenameExecutorRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.RenameExecutorResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'lodeworks.api.executor.v1.ExecutorService', rpc_method_handlers)
@@ -150,7 +369,10 @@ def add_ExecutorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExecutorService(object):
-    """Lists the executors that can train, mine and infer.
+    """Keeps the executors that can train, mine and infer.
+
+    Images are fetched and read by workers, as tasks: the controller needs no docker engine. Such a call answers with the
+    task's id; a lost reply costs nothing, since the same request id gives the same task.
     """
 
     @staticmethod
@@ -251,6 +473,222 @@ class ExecutorService(object):
             '/lodeworks.api.executor.v1.ExecutorService/DeleteExecutor',
             lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.DeleteExecutorRequest.SerializeToString,
             lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.DeleteExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/PullExecutor',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.PullExecutorRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.PullExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/CheckImage',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CheckImageRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CheckImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/GetCheckReport',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.GetCheckReportRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.GetCheckReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetExecutorPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/SetExecutorPolicy',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.SetExecutorPolicyRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.SetExecutorPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssociateExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/AssociateExecutor',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.AssociateExecutorRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.AssociateExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShareExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/ShareExecutor',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.ShareExecutorRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.ShareExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/CopyExecutor',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CopyExecutorRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.CopyExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenameExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.executor.v1.ExecutorService/RenameExecutor',
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.RenameExecutorRequest.SerializeToString,
+            lodeworks_dot_api_dot_executor_dot_v1_dot_executor__pb2.RenameExecutorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,19 +27,24 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExecutorServiceStub:
-    """Lists the executors that can train, mine and infer."""
+    """Keeps the executors that can train, mine and infer.
+
+    Images are fetched and read by workers, as tasks: the controller needs no docker engine. Such a call answers with the
+    task's id; a lost reply costs nothing, since the same request id gives the same task.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExecutorServiceAsyncStub: ...
     ListExecutors: _grpc.UnaryUnaryMultiCallable[_executor_pb2.ListExecutorsRequest, _executor_pb2.ListExecutorsResponse]
-    """Lists the executors.
+    """Lists the executors: those of the platform, public ones, and those of a project.
 
     Safe to repeat.
-    Callers: everybody with a token.
+    Callers: everybody with a token; of a project, its members.
 
     Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     GetExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.GetExecutorRequest, _executor_pb2.GetExecutorResponse]
@@ -53,7 +58,9 @@ class ExecutorServiceStub:
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     AddExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.AddExecutorRequest, _executor_pb2.AddExecutorResponse]
-    """Registers a docker image as an executor.
+    """Registers a docker image, or a program that workers offer, as an executor.
+
+    An image without templates is fetched and read by a worker: the answer then has the task and no executor yet.
 
     Safe to repeat with the same request id.
     Callers: administrators.
@@ -61,6 +68,8 @@ class ExecutorServiceStub:
     Errors:
     - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
     - INVALID_ARGUMENT, reason TEMPLATE_INVALID: the message names the template and the line.
+    - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     DeleteExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.DeleteExecutorRequest, _executor_pb2.DeleteExecutorResponse]
@@ -71,22 +80,123 @@ class ExecutorServiceStub:
 
     Errors:
     - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
-    - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks.
+    - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks, or who is associated with it.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    PullExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.PullExecutorRequest, _executor_pb2.PullExecutorResponse]
+    """Fetches the image of an executor onto a worker, ahead of its first run; with `newest`, what its tag means now is
+    pinned from then on.
+
+    Safe to repeat with the same request id.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - FAILED_PRECONDITION, reason EXECUTOR_NO_IMAGE: only images are pulled.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    CheckImage: _grpc.UnaryUnaryMultiCallable[_executor_pb2.CheckImageRequest, _executor_pb2.CheckImageResponse]
+    """Proves an image against the executor protocol: all its tasks on made pictures, and what it does with bad input.
+
+    Safe to repeat with the same request id.
+    Callers: administrators.
+
+    Errors:
+    - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+    - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting.
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    GetCheckReport: _grpc.UnaryUnaryMultiCallable[_executor_pb2.GetCheckReportRequest, _executor_pb2.GetCheckReportResponse]
+    """Returns what a check found, once its task has ended.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+    - FAILED_PRECONDITION, reason CHECK_NOT_DONE: wait for the task; one that failed has no report.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    SetExecutorPolicy: _grpc.UnaryUnaryMultiCallable[_executor_pb2.SetExecutorPolicyRequest, _executor_pb2.SetExecutorPolicyResponse]
+    """Sets under which bounds the runs of an executor stand.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - INVALID_ARGUMENT, reason POLICY_INVALID: the message names the field.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: copy is what is changed; the platform's own stay as they are.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    AssociateExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.AssociateExecutorRequest, _executor_pb2.AssociateExecutorResponse]
+    """Names the executors that mine and infer with what an executor trained, where a task names none.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - FAILED_PRECONDITION, reason EXECUTOR_CANNOT: the message names what it can do.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own have theirs.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    ShareExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.ShareExecutorRequest, _executor_pb2.ShareExecutorResponse]
+    """Makes an executor visible and usable in every project, or in its own alone again.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are public.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    CopyExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.CopyExecutorRequest, _executor_pb2.CopyExecutorResponse]
+    """Copies an executor that the caller sees into a project, under a name of its own; the image is the same.
+
+    Safe to repeat with the same request id.
+    Callers: editors of the project.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+    - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are there already.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    RenameExecutor: _grpc.UnaryUnaryMultiCallable[_executor_pb2.RenameExecutorRequest, _executor_pb2.RenameExecutorResponse]
+    """Gives an executor another name; tasks in hand keep what they were given.
+
+    Safe to repeat with the same request id.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own keep theirs.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
 
 @_typing.type_check_only
 class ExecutorServiceAsyncStub(ExecutorServiceStub):
-    """Lists the executors that can train, mine and infer."""
+    """Keeps the executors that can train, mine and infer.
+
+    Images are fetched and read by workers, as tasks: the controller needs no docker engine. Such a call answers with the
+    task's id; a lost reply costs nothing, since the same request id gives the same task.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListExecutors: _aio.UnaryUnaryMultiCallable[_executor_pb2.ListExecutorsRequest, _executor_pb2.ListExecutorsResponse]  # type: ignore[assignment]
-    """Lists the executors.
+    """Lists the executors: those of the platform, public ones, and those of a project.
 
     Safe to repeat.
-    Callers: everybody with a token.
+    Callers: everybody with a token; of a project, its members.
 
     Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     GetExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.GetExecutorRequest, _executor_pb2.GetExecutorResponse]  # type: ignore[assignment]
@@ -100,7 +210,9 @@ class ExecutorServiceAsyncStub(ExecutorServiceStub):
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     AddExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.AddExecutorRequest, _executor_pb2.AddExecutorResponse]  # type: ignore[assignment]
-    """Registers a docker image as an executor.
+    """Registers a docker image, or a program that workers offer, as an executor.
+
+    An image without templates is fetched and read by a worker: the answer then has the task and no executor yet.
 
     Safe to repeat with the same request id.
     Callers: administrators.
@@ -108,6 +220,8 @@ class ExecutorServiceAsyncStub(ExecutorServiceStub):
     Errors:
     - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
     - INVALID_ARGUMENT, reason TEMPLATE_INVALID: the message names the template and the line.
+    - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     DeleteExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.DeleteExecutorRequest, _executor_pb2.DeleteExecutorResponse]  # type: ignore[assignment]
@@ -118,12 +232,112 @@ class ExecutorServiceAsyncStub(ExecutorServiceStub):
 
     Errors:
     - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
-    - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks.
+    - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks, or who is associated with it.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    PullExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.PullExecutorRequest, _executor_pb2.PullExecutorResponse]  # type: ignore[assignment]
+    """Fetches the image of an executor onto a worker, ahead of its first run; with `newest`, what its tag means now is
+    pinned from then on.
+
+    Safe to repeat with the same request id.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - FAILED_PRECONDITION, reason EXECUTOR_NO_IMAGE: only images are pulled.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    CheckImage: _aio.UnaryUnaryMultiCallable[_executor_pb2.CheckImageRequest, _executor_pb2.CheckImageResponse]  # type: ignore[assignment]
+    """Proves an image against the executor protocol: all its tasks on made pictures, and what it does with bad input.
+
+    Safe to repeat with the same request id.
+    Callers: administrators.
+
+    Errors:
+    - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+    - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting.
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    GetCheckReport: _aio.UnaryUnaryMultiCallable[_executor_pb2.GetCheckReportRequest, _executor_pb2.GetCheckReportResponse]  # type: ignore[assignment]
+    """Returns what a check found, once its task has ended.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+    - FAILED_PRECONDITION, reason CHECK_NOT_DONE: wait for the task; one that failed has no report.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    SetExecutorPolicy: _aio.UnaryUnaryMultiCallable[_executor_pb2.SetExecutorPolicyRequest, _executor_pb2.SetExecutorPolicyResponse]  # type: ignore[assignment]
+    """Sets under which bounds the runs of an executor stand.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - INVALID_ARGUMENT, reason POLICY_INVALID: the message names the field.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: copy is what is changed; the platform's own stay as they are.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    AssociateExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.AssociateExecutorRequest, _executor_pb2.AssociateExecutorResponse]  # type: ignore[assignment]
+    """Names the executors that mine and infer with what an executor trained, where a task names none.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - FAILED_PRECONDITION, reason EXECUTOR_CANNOT: the message names what it can do.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own have theirs.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    ShareExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.ShareExecutorRequest, _executor_pb2.ShareExecutorResponse]  # type: ignore[assignment]
+    """Makes an executor visible and usable in every project, or in its own alone again.
+
+    Safe to repeat.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are public.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    CopyExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.CopyExecutorRequest, _executor_pb2.CopyExecutorResponse]  # type: ignore[assignment]
+    """Copies an executor that the caller sees into a project, under a name of its own; the image is the same.
+
+    Safe to repeat with the same request id.
+    Callers: editors of the project.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+    - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are there already.
+    - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    RenameExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.RenameExecutorRequest, _executor_pb2.RenameExecutorResponse]  # type: ignore[assignment]
+    """Gives an executor another name; tasks in hand keep what they were given.
+
+    Safe to repeat with the same request id.
+    Callers: administrators.
+
+    Errors:
+    - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+    - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+    - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own keep theirs.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
 
 class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Lists the executors that can train, mine and infer."""
+    """Keeps the executors that can train, mine and infer.
+
+    Images are fetched and read by workers, as tasks: the controller needs no docker engine. Such a call answers with the
+    task's id; a lost reply costs nothing, since the same request id gives the same task.
+    """
 
     @_abc_1.abstractmethod
     def ListExecutors(
@@ -131,12 +345,13 @@ class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _executor_pb2.ListExecutorsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_executor_pb2.ListExecutorsResponse, _abc.Awaitable[_executor_pb2.ListExecutorsResponse]]:
-        """Lists the executors.
+        """Lists the executors: those of the platform, public ones, and those of a project.
 
         Safe to repeat.
-        Callers: everybody with a token.
+        Callers: everybody with a token; of a project, its members.
 
         Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 
@@ -162,7 +377,9 @@ class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _executor_pb2.AddExecutorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_executor_pb2.AddExecutorResponse, _abc.Awaitable[_executor_pb2.AddExecutorResponse]]:
-        """Registers a docker image as an executor.
+        """Registers a docker image, or a program that workers offer, as an executor.
+
+        An image without templates is fetched and read by a worker: the answer then has the task and no executor yet.
 
         Safe to repeat with the same request id.
         Callers: administrators.
@@ -170,6 +387,8 @@ class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
         - INVALID_ARGUMENT, reason TEMPLATE_INVALID: the message names the template and the line.
+        - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 
@@ -186,7 +405,151 @@ class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
-        - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks.
+        - FAILED_PRECONDITION, reason EXECUTOR_IN_USE: the message names the tasks, or who is associated with it.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def PullExecutor(
+        self,
+        request: _executor_pb2.PullExecutorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.PullExecutorResponse, _abc.Awaitable[_executor_pb2.PullExecutorResponse]]:
+        """Fetches the image of an executor onto a worker, ahead of its first run; with `newest`, what its tag means now is
+        pinned from then on.
+
+        Safe to repeat with the same request id.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - FAILED_PRECONDITION, reason EXECUTOR_NO_IMAGE: only images are pulled.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckImage(
+        self,
+        request: _executor_pb2.CheckImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.CheckImageResponse, _abc.Awaitable[_executor_pb2.CheckImageResponse]]:
+        """Proves an image against the executor protocol: all its tasks on made pictures, and what it does with bad input.
+
+        Safe to repeat with the same request id.
+        Callers: administrators.
+
+        Errors:
+        - INVALID_ARGUMENT, reason IMAGE_INVALID: write the image as host/name:tag or host/name@sha256:….
+        - INVALID_ARGUMENT, reason SETTING_INVALID: the message names the setting.
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCheckReport(
+        self,
+        request: _executor_pb2.GetCheckReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.GetCheckReportResponse, _abc.Awaitable[_executor_pb2.GetCheckReportResponse]]:
+        """Returns what a check found, once its task has ended.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason TASK_NOT_FOUND: check the id with ListTasks.
+        - FAILED_PRECONDITION, reason CHECK_NOT_DONE: wait for the task; one that failed has no report.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def SetExecutorPolicy(
+        self,
+        request: _executor_pb2.SetExecutorPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.SetExecutorPolicyResponse, _abc.Awaitable[_executor_pb2.SetExecutorPolicyResponse]]:
+        """Sets under which bounds the runs of an executor stand.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - INVALID_ARGUMENT, reason POLICY_INVALID: the message names the field.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: copy is what is changed; the platform's own stay as they are.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def AssociateExecutor(
+        self,
+        request: _executor_pb2.AssociateExecutorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.AssociateExecutorResponse, _abc.Awaitable[_executor_pb2.AssociateExecutorResponse]]:
+        """Names the executors that mine and infer with what an executor trained, where a task names none.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - FAILED_PRECONDITION, reason EXECUTOR_CANNOT: the message names what it can do.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own have theirs.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def ShareExecutor(
+        self,
+        request: _executor_pb2.ShareExecutorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.ShareExecutorResponse, _abc.Awaitable[_executor_pb2.ShareExecutorResponse]]:
+        """Makes an executor visible and usable in every project, or in its own alone again.
+
+        Safe to repeat.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are public.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def CopyExecutor(
+        self,
+        request: _executor_pb2.CopyExecutorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.CopyExecutorResponse, _abc.Awaitable[_executor_pb2.CopyExecutorResponse]]:
+        """Copies an executor that the caller sees into a project, under a name of its own; the image is the same.
+
+        Safe to repeat with the same request id.
+        Callers: editors of the project.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: check the name with ListProjects.
+        - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own are there already.
+        - PERMISSION_DENIED, reason ROLE_TOO_LOW: ask an owner of the project.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def RenameExecutor(
+        self,
+        request: _executor_pb2.RenameExecutorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.RenameExecutorResponse, _abc.Awaitable[_executor_pb2.RenameExecutorResponse]]:
+        """Gives an executor another name; tasks in hand keep what they were given.
+
+        Safe to repeat with the same request id.
+        Callers: administrators.
+
+        Errors:
+        - NOT_FOUND, reason EXECUTOR_NOT_FOUND: check the name with ListExecutors.
+        - ALREADY_EXISTS, reason EXECUTOR_EXISTS: choose another name.
+        - FAILED_PRECONDITION, reason EXECUTOR_SHIPPED: the platform's own keep theirs.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 
