@@ -1,6 +1,5 @@
 """Tags, likeness, differences, leaks, lineage, sharing and release, from the service down to the files."""
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -17,7 +16,6 @@ from lodeworks_controller.errors import (
     InvalidError,
     NotFoundError,
     PermissionDeniedError,
-    UnavailableError,
 )
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_formats.segments import pictures_metadata, read_pictures
@@ -327,45 +325,3 @@ async def test_nothing_is_let_go_while_a_version_is_in_the_making(labelled):
     digests = [DIGEST[number] for number in range(1, 7)]
     assert await world.readable("cells", digests) == set(digests)
     assert len(await by_digest(world, "again")) == 6
-
-
-async def test_two_imports_a_filter_and_a_delete_at_once_have_one_outcome_each(labelled):
-    """Whatever the order: each call succeeds or is refused, and what is READY can be read whole."""
-    world, ada = labelled, labelled.administrator
-    fresh = [[picture(number, box("RBC")), picture(number + 50)] for number in (20, 21)]
-    tasks = [await world.start_import("cells", "labelled") for _ in fresh]
-    outputs = [await world.upload(task, pictures) for task, pictures in zip(tasks, fresh, strict=True)]
-
-    async def finish(place):
-        while True:
-            try:
-                return await world.finish(tasks[place], outputs[place])
-            except UnavailableError:  # another import was faster: the finisher tries again
-                await asyncio.sleep(0)
-
-    async def attempt(call):
-        try:
-            return await call
-        except (ConflictError, NotFoundError) as error:
-            return error.reason
-
-    first, second, filtered, deleted = await asyncio.gather(
-        finish(0),
-        finish(1),
-        attempt(world.operations.filter(ada, "cells", "labelled@1", which=Filter(classes=("RBC",)), to="red")),
-        attempt(world.datasets.delete(ada, "cells", "labelled@1")),
-    )
-
-    assert {first[0].name, second[0].name} == {"labelled@2", "labelled@3"}
-    refused = {"DATASET_DELETED", "VERSION_NOT_FOUND"}
-    assert filtered in refused or filtered.version.full_name == "red@1"
-    assert deleted is None or deleted == "DATASET_IN_USE"
-    versions = await world.datasets.versions(ada, "cells", "labelled")
-    kept = {one.version.number for one in versions}
-    assert kept == ({2, 3} if deleted is None else {1, 2, 3})
-    for one in versions:
-        assert len(await by_digest(world, one.version.full_name)) == one.version.content.statistics.pictures
-    aids = [entry.digest for name in ("labelled@2", "labelled@3") for entry in await world.pictures("cells", name)]
-    assert len(set(aids)) == 4
-    if filtered not in refused:
-        assert len(await by_digest(world, "red")) == 3

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lodeworks_controller.domain.identity import InstallationRole, Principal, User
 from lodeworks_controller.domain.ids import ulids
@@ -31,6 +31,7 @@ from lodeworks_controller.service.task import TaskService
 from lodeworks_controller.service.view import ViewService
 from lodeworks_controller.service.wake import Wakes
 from lodeworks_controller.storage.blobs.disk import DiskBlobStore
+from lodeworks_controller.storage.blobs.objects import ObjectBlobStore
 from lodeworks_controller.storage.database.unit import SqlStore
 from lodeworks_controller.storage.segments.engine import SegmentEngine
 from lodeworks_controller.storage.segments.workshop import Workshop
@@ -102,21 +103,33 @@ def report_of(pictures: Sequence[Picture], **more) -> dict[str, object]:
 
 @dataclass
 class DatasetWorld:
-    """A controller's datasets and one administrator."""
+    """A controller's datasets and one administrator.
+
+    Args:
+        root: Where its files lie.
+        pool: Where jobs run.
+        now: What its clock shows.
+        database: Address of an empty database; None = a file of SQLite.
+        objects: An object store for its content; None = a folder.
+        beside: Another controller on the same database and content, which was opened before.
+    """
 
     root: Path
     pool: Pool
     now: datetime = START
     administrator: Principal = field(init=False)
+    database: str = ""
+    objects: Any = None
+    beside: DatasetWorld | None = None
 
     async def open(self) -> DatasetWorld:
         """Opens database and blobs and wires the services."""
         self.ids = ulids(self.clock)
-        self.store = await SqlStore.open(self.root / "database.sqlite", clock=self.clock, ids=self.ids)
-        await self.store.create_schema()
-        kept = DiskBlobStore(self.root / "blobs", ids=self.ids, reserve_bytes=0)
-        kept.open()
-        self.blobs = self.spared(kept)
+        address = self.database or self.root / "database.sqlite"
+        self.store = await SqlStore.open(address, clock=self.clock, ids=self.ids)
+        if self.beside is None:
+            await self.store.create_schema()
+        self.blobs = self._content()
         shop = Workshop(self.blobs, self.pool, scratch=self.root / "scratch")
         shop.open()
         self.segments = SegmentEngine(shop)
@@ -135,8 +148,22 @@ class DatasetWorld:
         self.settlement = Settlement(self.kinds, wakes=wakes)
         self.task_service = TaskService(self.store, settlement=self.settlement, enter=enter, wakes=wakes, ids=self.ids)
         self.tasks = DatasetTasks(self.store, self.blobs, self.task_service, ids=self.ids)
-        self.administrator = await self.person("ada", role=InstallationRole.ADMINISTRATOR)
+        if self.beside is None:
+            self.administrator = await self.person("ada", role=InstallationRole.ADMINISTRATOR)
+        else:
+            self.administrator = self.beside.administrator
         return self
+
+    def _content(self) -> BlobStore:
+        if self.beside is not None:
+            return self.beside.blobs
+        if self.objects is not None:
+            store = ObjectBlobStore(self.objects, self.store, folder=self.root / "content", ids=self.ids)
+            store.open()
+            return store
+        kept = DiskBlobStore(self.root / "blobs", ids=self.ids, reserve_bytes=0)
+        kept.open()
+        return self.spared(kept)
 
     async def close(self) -> None:
         """Closes the database."""
