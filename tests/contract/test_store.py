@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from lodeworks_controller.domain.ids import ulids
+from lodeworks_controller.domain.task.state import TaskState
+from lodeworks_controller.domain.task.task import Lease, Task
 from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.storage.database.unit import SqlStore
 
@@ -154,3 +157,21 @@ async def test_a_reader_cannot_write(store: SqlStore) -> None:
     with pytest.raises(Exception, match=r"read-?only"):
         async with store.snapshot() as tx:
             await tx.audit.add("one", "x")
+
+
+async def test_a_swap_leaves_alone_what_it_does_not_change(store: SqlStore) -> None:
+    lease = Lease(owner="w" * 26, epoch=3, expires_at=now())
+    task = Task("t" * 26, "nothing", "p" * 26, "t", TaskState.RUNNING, now(), now(), lease=lease)
+    later = now() + timedelta(minutes=1)
+    async with store.transaction() as tx:
+        await tx.tasks.insert(task, depends_on=())
+    async with store.transaction() as tx:
+        await tx.tasks.prolong({task.id: 3}, until=later)
+    async with store.transaction() as tx:
+        assert await tx.tasks.swap(task, replace(task, progress=0.5))
+        assert not await tx.tasks.swap(task, replace(task, progress=0.7))
+    async with store.snapshot() as tx:
+        kept = await tx.tasks.get(task.id)
+        assert await tx.tasks.unchanged(kept)
+        assert not await tx.tasks.unchanged(task)
+    assert kept == replace(task, progress=0.5, revision=task.revision + 1, lease=replace(lease, expires_at=later))

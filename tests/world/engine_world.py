@@ -26,6 +26,7 @@ from lodeworks_controller.service.kinds.base import Commit, Kinds, Product
 from lodeworks_controller.service.lease import LeaseReport, LeaseService, Registration, RunningLease, Verdict
 from lodeworks_controller.service.planning import Planning
 from lodeworks_controller.service.reaping import Reaping
+from lodeworks_controller.service.remembered_leases import RememberedLeases
 from lodeworks_controller.service.reuse import Reuse
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.store import Transaction
@@ -87,10 +88,18 @@ class Engine:
         ends = AttemptEnd(wakes=self.wakes, backoff=Backoff(), chance=lambda: 0.5)
         self.tasks = TaskService(store, settlement=settlement, enter=allow, wakes=self.wakes, ids=ids)
         self.missing: set[str] = set()
+        remembered = RememberedLeases()
         self.leases = LeaseService(
-            store, ends=ends, wakes=self.wakes, ids=ids, terms=terms, find_missing=self.find_missing, log_tail=no_tail
+            store,
+            ends=ends,
+            wakes=self.wakes,
+            ids=ids,
+            terms=terms,
+            find_missing=self.find_missing,
+            log_tail=no_tail,
+            remembered=remembered,
         )
-        self.grants = GrantService(store, wakes=self.wakes, terms=terms, chance=lambda: 0.5)
+        self.grants = GrantService(store, wakes=self.wakes, terms=terms, chance=lambda: 0.5, remembered=remembered)
         self.checkpoints = CheckpointService(store, find_missing=self.find_missing)
         self.planning = Planning(
             store,

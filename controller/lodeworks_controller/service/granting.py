@@ -15,6 +15,7 @@ from lodeworks_controller.service.checkpoint import with_checkpoint
 from lodeworks_controller.service.choosing import Choosing
 from lodeworks_controller.service.lease import check_session
 from lodeworks_controller.service.meter import Meter, NoMeter
+from lodeworks_controller.service.remembered_leases import RememberedLeases
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
 from lodeworks_controller.service.wake import Wakes
@@ -69,8 +70,10 @@ class GrantService:
         chance: Callable[[], float],
         meter: Meter | None = None,
         look_again_s: float = LOOK_AGAIN_S,
+        remembered: RememberedLeases | None = None,
     ) -> None:
         self._store = store
+        self._remembered = remembered or RememberedLeases()
         self._meter = meter or NoMeter()
         self._wakes = wakes
         self._terms = terms
@@ -180,16 +183,16 @@ class GrantService:
 
     async def _leased(self, tx: Transaction, worker: Worker, task: Task, *, gpu_uuids: tuple[str, ...]) -> Task:
         leased = await swap(tx, task, granted(task, worker_id=worker.id, at=tx.now(), terms=self._terms))
-        await tx.tasks.add_attempt(
-            Attempt(
-                task_id=task.id,
-                lease_epoch=leased.lease.epoch,
-                number=leased.attempt_no,
-                worker_id=worker.id,
-                started_at=tx.now(),
-                gpu_uuids=gpu_uuids,
-            )
+        attempt = Attempt(
+            task_id=task.id,
+            lease_epoch=leased.lease.epoch,
+            number=leased.attempt_no,
+            worker_id=worker.id,
+            started_at=tx.now(),
+            gpu_uuids=gpu_uuids,
         )
+        await tx.tasks.add_attempt(attempt)
+        tx.on_commit(lambda: self._remembered.keep(leased, attempt))
         tx.on_commit(lambda: self._wakes.task_changed(task.id))
         waited_s = (tx.now() - (task.not_before or task.created_at)).total_seconds()
         tx.on_commit(lambda: self._meter.granted(task.kind, waited_s))

@@ -10,7 +10,7 @@ from enum import Enum
 
 from lodeworks_controller.domain.ids import Ids
 from lodeworks_controller.domain.task.attempt import Attempt, Outcome
-from lodeworks_controller.domain.task.lease import LeaseTerms, holds, moved, released, reported, revived
+from lodeworks_controller.domain.task.lease import LeaseTerms, holds, let_go, moved, reported, revived
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
@@ -21,6 +21,7 @@ from lodeworks_controller.service.checkpoint import forget_checkpoint, keep_last
 from lodeworks_controller.service.completion import Completion, FindMissing, LogTail
 from lodeworks_controller.service.heartbeats import Heartbeats
 from lodeworks_controller.service.meter import Meter, NoMeter
+from lodeworks_controller.service.remembered_leases import RememberedLeases
 from lodeworks_controller.service.store import Store, Transaction
 from lodeworks_controller.service.task import swap
 from lodeworks_controller.service.wake import Wakes
@@ -93,8 +94,10 @@ class LeaseService:
         find_missing: FindMissing,
         log_tail: LogTail,
         meter: Meter | None = None,
+        remembered: RememberedLeases | None = None,
     ) -> None:
         self._meter = meter or NoMeter()
+        self._remembered = remembered or RememberedLeases()
         self._store = store
         self._ends = ends
         self._wakes = wakes
@@ -242,8 +245,9 @@ class LeaseService:
         succeeded = told.outcome is Outcome.SUCCEEDED
         tail = () if succeeded else await self._log_tail(told.task_id, told.lease_epoch)
         async with self._store.transaction(brief=len(told.outputs) <= _FEW) as tx:
-            task = await tx.tasks.get(told.task_id)
-            attempt = await tx.tasks.attempt(told.task_id, told.lease_epoch)
+            known = await self._remembered.take(tx, told.task_id, told.lease_epoch)
+            task = known[0] if known else await tx.tasks.get(told.task_id)
+            attempt = known[1] if known else await tx.tasks.attempt(told.task_id, told.lease_epoch)
             if attempt is None or attempt.worker_id != worker_id:
                 raise StaleLeaseError(told.task_id, lease_epoch=told.lease_epoch)
             if attempt.request_id and attempt.request_id == told.request_id:
@@ -275,10 +279,8 @@ class LeaseService:
         tx.on_commit(lambda: self._meter.attempt_ended(task.kind, Outcome.SUCCEEDED.value, ""))
         if task.resources.gpus:
             await tx.workers.free_gpus(task.id)
-        after = replace(
-            released(moved(task, TaskState.FINISHING, at=tx.now())), not_before=None, phase="finishing", failure=None
-        )
-        after = await swap(tx, task, after)
+        over = {"lease": let_go(task.lease), "not_before": None, "phase": "finishing", "failure": None}
+        after = await swap(tx, task, moved(task, TaskState.FINISHING, at=tx.now(), **over))
         # Where nothing came back there is nothing to look at, and the task's end shares this commit.
         tell = tx.on_commit if outputs else tx.on_kept
         tell(lambda: self._wakes.finisher.give((after, outputs)))

@@ -27,8 +27,10 @@ class Settlement:
 
     async def succeed(self, tx: Transaction, task: Task, product: Product) -> Task:
         """Makes the task SUCCEEDED with what it made, and its dependants ready."""
-        done = replace(
-            moved(task, TaskState.SUCCEEDED, at=tx.now()),
+        done = moved(
+            task,
+            TaskState.SUCCEEDED,
+            at=tx.now(),
             results=_as_results(product),
             ended_at=tx.now(),
             progress=1.0,

@@ -40,6 +40,10 @@ class TaskRows(Protocol):
         """Stores new with the next revision if the row still has old's revision, state and epoch; says whether."""
         ...
 
+    async def unchanged(self, task: Task) -> bool:
+        """Says whether the row still has the task's revision."""
+        ...
+
     async def list(self, which: TaskFilter) -> Sequence[Task]:
         """Returns tasks, newest first."""
         ...

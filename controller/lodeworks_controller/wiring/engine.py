@@ -24,6 +24,7 @@ from lodeworks_controller.service.planning import Planning
 from lodeworks_controller.service.presence import Presence
 from lodeworks_controller.service.project import enter
 from lodeworks_controller.service.reaping import Reaping
+from lodeworks_controller.service.remembered_leases import RememberedLeases
 from lodeworks_controller.service.reuse import Reuse
 from lodeworks_controller.service.settlement import Settlement
 from lodeworks_controller.service.task import TaskService
@@ -57,6 +58,7 @@ class Engine:
         self._settlement = Settlement(self.kinds, wakes=wakes)
         ends = AttemptEnd(wakes=wakes, backoff=Backoff(), chance=chance, meter=ground.meter)
         self.tasks = TaskService(store, settlement=self._settlement, enter=enter, wakes=wakes, ids=ground.ids)
+        remembered = RememberedLeases()
         self.leases = LeaseService(
             store,
             ends=ends,
@@ -66,10 +68,17 @@ class Engine:
             find_missing=ground.blobs.find_missing,
             log_tail=self._log_tail,
             meter=ground.meter,
+            remembered=remembered,
         )
         self.checkpoints = CheckpointService(store, find_missing=ground.blobs.find_missing)
         self.grants = GrantService(
-            store, wakes=wakes, terms=terms, chance=chance, meter=ground.meter, look_again_s=terms.poll_wait_s
+            store,
+            wakes=wakes,
+            terms=terms,
+            chance=chance,
+            meter=ground.meter,
+            look_again_s=terms.poll_wait_s,
+            remembered=remembered,
         )
         self.logs = LogService(self.log_store, self.metric_store, check=self.leases.check, wakes=wakes)
         self.news = TaskNews(self.tasks, self.log_store, self.metric_store, wakes=wakes)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from lodeworks_controller.domain.task.state import HELD, TaskState, check_move
 from lodeworks_controller.domain.task.task import Lease, Task
@@ -23,12 +24,15 @@ class LeaseTerms:
         return at + timedelta(seconds=self.ttl_s)
 
 
-def moved(task: Task, state: TaskState, *, at: datetime) -> Task:
-    """Returns the task in another state, or refuses; one that is queued has its time to start from now on."""
+def moved(task: Task, state: TaskState, *, at: datetime, **changes: Any) -> Task:
+    """Returns the task in another state, with what else changes, or refuses.
+
+    One that is queued has its time to start from now on.
+    """
     check_move(task.id, task.state, state)
     wait_s = task.limits.start_timeout_s
     start_before = at + timedelta(seconds=wait_s) if wait_s and state is TaskState.QUEUED else None
-    return replace(task, state=state, updated_at=at, start_before=start_before)
+    return replace(task, state=state, updated_at=at, start_before=start_before, **changes)
 
 
 def holds(task: Task, *, worker_id: str, lease_epoch: int) -> bool:
@@ -45,8 +49,10 @@ def check_held(task: Task, *, worker_id: str, lease_epoch: int) -> None:
 def granted(task: Task, *, worker_id: str, at: datetime, terms: LeaseTerms) -> Task:
     """Returns the task leased to the worker with a fresh epoch."""
     lease = Lease(owner=worker_id, epoch=task.lease.epoch + 1, expires_at=terms.expiry(at), granted_at=at)
-    return replace(
-        moved(task, TaskState.LEASED, at=at),
+    return moved(
+        task,
+        TaskState.LEASED,
+        at=at,
         lease=lease,
         attempt_no=task.attempt_no + 1,
         waiting_reason="",
@@ -82,7 +88,7 @@ def suspected(task: Task, *, at: datetime) -> Task:
     lease = replace(task.lease, suspect_at=at)
     if task.state is TaskState.CANCELLING:
         return replace(task, lease=lease, updated_at=at)
-    return replace(moved(task, TaskState.SUSPECT, at=at), lease=lease)
+    return moved(task, TaskState.SUSPECT, at=at, lease=lease)
 
 
 def overdue(task: Task, *, at: datetime) -> bool:
@@ -93,7 +99,12 @@ def overdue(task: Task, *, at: datetime) -> bool:
 
 def released(task: Task) -> Task:
     """Returns the task without a holder; the epoch stays, so that the next one is higher."""
-    return replace(task, lease=replace(task.lease, owner="", expires_at=None, suspect_at=None, listed=False))
+    return replace(task, lease=let_go(task.lease))
+
+
+def let_go(lease: Lease) -> Lease:
+    """Returns a lease that nobody holds any more, with its epoch."""
+    return replace(lease, owner="", expires_at=None, suspect_at=None, listed=False)
 
 
 def revived(task: Task, *, worker_id: str, at: datetime, terms: LeaseTerms) -> Task:
@@ -110,7 +121,7 @@ def revived(task: Task, *, worker_id: str, at: datetime, terms: LeaseTerms) -> T
 def cancelled(task: Task, *, at: datetime) -> Task:
     """Returns the task after a cancel: over at once where no worker holds it, else on its way."""
     if task.state in {TaskState.BLOCKED, TaskState.QUEUED}:
-        return replace(moved(task, TaskState.CANCELLED, at=at), ended_at=at)
+        return moved(task, TaskState.CANCELLED, at=at, ended_at=at)
     if task.state in {TaskState.CANCELLING, TaskState.FINISHING}:
         return task
     return moved(task, TaskState.CANCELLING, at=at)

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ScalarSelect, Select, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import Column, ScalarSelect, Select, Update, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_into  # SQLite shares its ON CONFLICT
 
 from lodeworks_controller.domain.task.attempt import Attempt, Checkpoint
@@ -20,7 +21,6 @@ from lodeworks_controller.storage.database.connection import Connection
 from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Instant
 from lodeworks_controller.storage.database.task_table import (
-    MOVING,
     attempt_values,
     attempts,
     checkpoints,
@@ -41,17 +41,22 @@ _QUEUED = TaskState.QUEUED.value
 
 # Built once: building a statement costs several times what running it costs.
 _GET = prepared(select(tasks).where(tasks.c.id == bindparam("task_id")))
+_REVISION = prepared(select(tasks.c.revision).where(tasks.c.id == bindparam("task_id")))
 _INSERT = prepared(insert(tasks))
-_SWAP = prepared(
-    update(tasks)
-    .where(
-        tasks.c.id == bindparam("old_id"),
-        tasks.c.revision == bindparam("old_revision"),
-        tasks.c.state == bindparam("old_state"),
-        tasks.c.lease_epoch == bindparam("old_epoch"),
-    )
-    .values({name: bindparam(name) for name in MOVING})
+_SWAP = update(tasks).where(
+    tasks.c.id == bindparam("old_id"),
+    tasks.c.revision == bindparam("old_revision"),
+    tasks.c.state == bindparam("old_state"),
+    tasks.c.lease_epoch == bindparam("old_epoch"),
 )
+
+
+@cache
+def _swap(names: tuple[str, ...]) -> Update:
+    """Returns the swap that changes these columns: a column that is named costs its indexes, changed or not."""
+    return prepared(_SWAP.values({name: bindparam(name) for name in names}))
+
+
 _PARENTS = (
     select(task_edges.c.parent_id).where(task_edges.c.child_id == bindparam("task_id")).order_by(task_edges.c.parent_id)
 )
@@ -72,6 +77,13 @@ _PUT_PLAN = prepared(
     _ANY_PLAN.on_conflict_do_update(index_elements=["task_id"], set_={"plan": _ANY_PLAN.excluded.plan})
 )
 _PLAN = prepared(select(task_plans.c.plan).where(task_plans.c.task_id == bindparam("task_id")))
+_PLAN_IDS = tuple(f"id_{place}" for place in range(16))
+# A prepared statement has no list; one of a fixed length is filled up with its last.
+_PLANS = prepared(
+    select(task_plans.c.task_id, task_plans.c.plan).where(
+        task_plans.c.task_id.in_([bindparam(name) for name in _PLAN_IDS])
+    )
+)
 _READY = (tasks.c.state == _QUEUED, tasks.c.planned.is_(True))
 _FIRST_LANE = select(func.min(tasks.c.lane).label("lane")).where(*_READY).cte("lanes", recursive=True)
 # Each lane is found from the one before by one step in the index; the tasks that wait in them are not read.
@@ -159,7 +171,7 @@ _OVERDUE_TO_START = (
     .order_by(tasks.c.start_before)
     .limit(bindparam("most"))
 )
-_EQUAL = (
+_EQUAL = prepared(
     select(tasks)
     .where(
         tasks.c.reuse_key == bindparam("reuse_key"),
@@ -170,7 +182,7 @@ _EQUAL = (
     .order_by(tasks.c.id.desc())
     .limit(1)
 )
-_CHECKPOINT = select(checkpoints).where(checkpoints.c.task_id == bindparam("task_id"))
+_CHECKPOINT = prepared(select(checkpoints).where(checkpoints.c.task_id == bindparam("task_id")))
 _NO_CHECKPOINT = delete(checkpoints).where(checkpoints.c.task_id == bindparam("old_id"))
 _EXPIRED = prepared(
     select(tasks)
@@ -253,8 +265,15 @@ class SqlTaskRows:
             "old_state": old.state.value,
             "old_epoch": old.lease.epoch,
         }
-        values = {**moving_values(new), **guard, "revision": old.revision + 1}
-        return (await self._connection.execute(_SWAP, values)).rowcount == 1
+        before = moving_values(old)
+        changed = {name: value for name, value in moving_values(new).items() if value != before[name]}
+        changed["revision"] = old.revision + 1
+        return (await self._connection.execute(_swap(tuple(changed)), {**changed, **guard})).rowcount == 1
+
+    async def unchanged(self, task: Task) -> bool:
+        """Says whether the row still has the task's revision."""
+        found = (await self._connection.execute(_REVISION, {"task_id": task.id})).scalar()
+        return bool(found == task.revision)
 
     async def list(self, which: TaskFilter) -> Sequence[Task]:
         """Returns tasks, newest first."""
@@ -297,8 +316,14 @@ class SqlTaskRows:
 
     async def plans(self, task_ids: Collection[str]) -> Mapping[str, RunSpec]:
         """Returns the runs of tasks by their ids."""
-        query = select(task_plans.c.task_id, task_plans.c.plan).where(task_plans.c.task_id.in_(task_ids))
-        return {row["task_id"]: to_plan(row["plan"]) for row in (await self._connection.execute(query)).mappings()}
+        found: dict[str, RunSpec] = {}
+        wanted = list(task_ids)
+        for first in range(0, len(wanted), len(_PLAN_IDS)):
+            some = wanted[first : first + len(_PLAN_IDS)]
+            some += some[-1:] * (len(_PLAN_IDS) - len(some))
+            rows = (await self._connection.execute(_PLANS, dict(zip(_PLAN_IDS, some, strict=True)))).mappings()
+            found |= {row["task_id"]: to_plan(row["plan"]) for row in rows}
+        return found
 
     async def heads(self, *, now: datetime) -> Sequence[Head]:
         """Returns who stands first in each lane in which a task waits for a worker and its time has come."""
