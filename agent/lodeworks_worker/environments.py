@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lodeworks_worker.drivers.mounts import private_mounts_refusal
 from lodeworks_worker.errors import ConfigError
 from lodeworks_worker.executors import Program, builtin_command
 
@@ -78,6 +79,16 @@ async def probe(environments: Mapping[str, Sequence[str]], *, base: Mapping[str,
         else:
             missing[capability] = "no interpreter is configured for it"
     return Offer(programs, missing)
+
+
+async def own_programs(programs: Mapping[str, Program], *, base: Mapping[str, str]) -> Offer:
+    """Returns the programs that the configuration names, but those that need mounts which the kernel refuses."""
+    refusal = ""
+    if any(program.private_mounts for program in programs.values()):
+        refusal = await private_mounts_refusal(base)
+    named = {f"executor:{name}": program for name, program in programs.items()}
+    refused = {name: refusal for name, program in named.items() if program.private_mounts and refusal}
+    return Offer({name: program for name, program in named.items() if name not in refused}, refused)
 
 
 async def _probe_one(python: str, *, base: Mapping[str, str]) -> _Probed:
