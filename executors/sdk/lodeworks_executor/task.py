@@ -231,13 +231,15 @@ class Task:
         results.write_mining(self.environment.outputs.mining_result, scores)
 
     def write_inference(self, predictions: Mapping[Path, Iterable[Box]]) -> None:
-        """Writes the inference result: the boxes found in each picture; for a segmentation, with their outlines."""
+        """Writes the inference result: the boxes found in each picture, with their outlines where there are some."""
         target = self.environment.outputs.infer_result
-        if self.object_type is ObjectType.DETECTION:
-            results.write_inference(target, predictions)
+        found = {path: list(boxes) for path, boxes in predictions.items()}
+        outlined = any(box.shape is not None for boxes in found.values() for box in boxes)
+        if self.object_type is ObjectType.DETECTION and not outlined:
+            results.write_inference(target, found)
             return
-        found = ((path, picture_size_px(path), boxes) for path, boxes in predictions.items())
-        results.write_masks(target, found, class_names=self.class_names)
+        sized = ((path, picture_size_px(path), boxes) for path, boxes in found.items())
+        results.write_masks(target, sized, class_names=self.class_names)
 
     def fail(self, code: ErrorCode | None, message: str) -> None:
         """Tells why the run failed. The program should then end with a code other than 0."""

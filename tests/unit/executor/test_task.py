@@ -237,9 +237,10 @@ def test_models_depend_on_the_operation(run):
     assert run().models() == []
 
 
-def test_a_segmentation_writes_masks_with_the_sizes_of_its_pictures(run, tmp_path):
-    task = run(operations=frozenset({"infer"}), object_type=4)
-    assert task.object_type is ObjectType.INSTANCE
+@pytest.mark.parametrize("object_type", [ObjectType.INSTANCE, ObjectType.DETECTION])
+def test_masks_are_written_with_the_sizes_of_their_pictures(run, tmp_path, object_type):
+    task = run(operations=frozenset({"infer"}), object_type=int(object_type))
+    assert task.object_type is object_type
     picture = tmp_path / "a.png"
     cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
     outline = '{"size":[48,64],"counts":[48,10,3014]}'
