@@ -3,10 +3,10 @@
 python benchmarks/control_plane.py [--tasks 3000] [--fleet 1000] [--only queue,fleet,cancel,drift,content]
 
 Ours runs as it is delivered: TLS, bearer tokens, roles, audit and outbox on, SQLite with synchronous FULL unless the
-row says otherwise. "queue only" has workers that speak the real protocol over mTLS and whose runs do nothing; "true"
-has the product's own worker, which journals, starts a process and settles it for each task. The peers submit and run a
-task that does nothing but say that it ran. Rounds are interleaved, and the best of each row counts; the load of the
-machine is printed, since it changes every figure.
+row says otherwise; a row on PostgreSQL starts one for itself, as it is by default. "queue only" has workers that speak
+the real protocol over mTLS and whose runs do nothing; "true" has the product's own worker, which journals, starts a
+process and settles it for each task. The peers submit and run a task that does nothing but say that it ran. Rounds are
+interleaved, and the best of each row counts; the load of the machine is printed, since it changes every figure.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,9 @@ from task_queues.drift import measure_drift
 from task_queues.figures import load, percentile
 from task_queues.fleet import measure_fleet
 from task_queues.installation import scratch
-from task_queues.peers import PEERS, Peer, SkippedError
+from task_queues.peers import PEERS, Peer
 from task_queues.peers import measure as measure_peer
+from task_queues.postgres import SkippedError, durable_postgres
 from task_queues.queue_rows import measure_queue, measure_runs
 
 GOALS: dict[str, dict[str, float]] = {
@@ -76,6 +78,16 @@ def runs_row(name: str, *configuration: str) -> Row:
     return Row(name, lambda tasks: asyncio.run(measure_runs(configuration, tasks=max(20, tasks // 30))))
 
 
+def on_postgres(name: str, row: Callable[..., Row]) -> Row:
+    """Returns ours on a PostgreSQL of its own, as durable as that is by default."""
+
+    def measure(tasks: int) -> dict[str, Any]:
+        with durable_postgres() as url, tempfile.TemporaryDirectory() as shared:
+            return row(name, f'database_url = "{url}"', f'shared = "{shared}"').measure(tasks)
+
+    return Row(name, measure)
+
+
 def peer_row(peer: Peer) -> Row:
     """Returns another task queue."""
     note = "" if peer.durable else "keeps nothing on disk"
@@ -89,7 +101,10 @@ def measure_queues(*, tasks: int, rounds: int) -> dict[str, float]:
         queue_row(f"{OURS}, queue only"),
         *(peer_row(peer) for peer in PEERS),
         queue_row("Lodeworks, SQLite NORMAL, queue only", 'synchronous = "NORMAL"'),
+        on_postgres("Lodeworks, PostgreSQL, queue only", queue_row),
         runs_row(f"{OURS}, runs true"),
+        runs_row("Lodeworks, SQLite NORMAL, runs true", 'synchronous = "NORMAL"'),
+        on_postgres("Lodeworks, PostgreSQL, runs true", runs_row),
     ]
     skipped: set[str] = set()
     print(

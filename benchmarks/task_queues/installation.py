@@ -22,6 +22,7 @@ from lodeworks.agent.worker.v1 import enrollment_pb2, enrollment_pb2_grpc
 from lodeworks.api.worker.v1 import worker_pb2, worker_pb2_grpc
 from lodeworks.channel.dial import ClientCertificate, dial
 from lodeworks.channel.keepalive import PROMPT_OPTIONS
+from lodeworks.channel.pinning import fetch_authority
 
 SERVER = Path(__file__).with_name("server.py")
 READY_S = 60.0
@@ -86,7 +87,7 @@ class Installation:
             raise RuntimeError(f"the controller did not start; see {path}")
         told = json.loads(line)
         self.people_port, self.agents_port = told["people"], told["agents"]
-        self.ca_pem = (self.state / "trust" / "ca" / "authority.pem").read_bytes() if not self.ca_pem else self.ca_pem
+        self.ca_pem = self.ca_pem or fetch_authority(f"127.0.0.1:{self.people_port}", pinned=self.ca_fingerprint)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends the controller."""

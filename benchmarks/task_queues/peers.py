@@ -11,15 +11,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from task_queues.postgres import SkippedError, durable_postgres
+
 PROGRAMS = Path(__file__).with_name("peer_programs")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lodeworks" / "benchmarks"
 REDIS_PORT = 6390
-POSTGRES = Path("/usr/lib/postgresql")
 INSTALL_S = 600.0
-
-
-class SkippedError(Exception):
-    """Why a peer is not measured here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +84,6 @@ def _redis(folder: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{REDIS_PORT}/0"
 
 
-@contextmanager
-def _postgres(folder: Path) -> Iterator[str]:
-    """Starts a PostgreSQL as it is by default, durable, on a Unix socket."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "world"))
-    try:
-        from postgres_server import find_programs, running_postgres  # noqa: PLC0415
-    finally:
-        sys.path.pop(0)
-    del folder
-    programs = find_programs()
-    if programs is None:
-        raise SkippedError("there is no PostgreSQL; apt-get install postgresql")
-    with running_postgres(programs, settings=()) as server:  # durable, as it is by default
-        yield server.create()
-
-
 def measure(peer: Peer, *, folder: Path, tasks: int, latencies: int) -> dict[str, object]:
     """Returns `per_s` and `latencies_s` of a peer; raises SkippedError."""
     python = environment(peer)
@@ -111,7 +92,7 @@ def measure(peer: Peer, *, folder: Path, tasks: int, latencies: int) -> dict[str
     with ExitStack() as stack:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LODE_")}
         if peer.store:
-            store = _redis(folder) if peer.store == "redis" else _postgres(folder)
+            store = _redis(folder) if peer.store == "redis" else durable_postgres()
             kept["PEER_URL"] = stack.enter_context(store)
         worker, client = _commands(peer, python, numbers)
         if peer.store == "postgresql":
