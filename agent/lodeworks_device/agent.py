@@ -15,11 +15,13 @@ from typing import Final
 from uuid import uuid4
 
 from lodeworks.channel.backoff import Backoff
+from lodeworks.channel.errors import ChannelError
 
 from lodeworks_device import enrolment
 from lodeworks_device.activation import Activation
 from lodeworks_device.capabilities import Capabilities, free_disk_bytes, survey
 from lodeworks_device.config import Config
+from lodeworks_device.control_plane import Answer
 from lodeworks_device.desired import Signed
 from lodeworks_device.enrolment import Identity
 from lodeworks_device.errors import AlreadyRunningError, EnrolmentError
@@ -124,6 +126,7 @@ class Agent:
             take=self._take,
             troubled=self._renew_when_due,
             log=log,
+            learn=self._learn,
         )
 
     async def work(self) -> None:
@@ -197,6 +200,23 @@ class Agent:
             freed = await self._packages.keep_only(pinned)
             if freed:
                 self._log.info("%d bytes of packages that nobody needs are deleted", freed)
+
+    async def _learn(self, answer: Answer) -> None:
+        """Remembers where the controllers say they are; connects anew where there are more."""
+        try:
+            moved = enrolment.relocated(
+                identity_folder(self._config),
+                self._identity,
+                agents_address=answer.agents_address,
+                addresses=answer.addresses,
+            )
+        except (OSError, ChannelError) as error:
+            self._log.warning("the addresses of the controllers are not remembered: %s", error)
+            return
+        self._identity = moved
+        if enrolment.adds_places(moved, self._control.identity):
+            self._log.info("the controllers are at %s now", moved.agents)
+            await self._control.renew(moved)
 
     async def _renew_each(self) -> None:
         while True:

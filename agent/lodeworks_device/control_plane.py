@@ -23,6 +23,10 @@ class Answer:
 
     desired: Signed | None
     retry_after_s: float
+    agents_address: str = ""
+    """Where controllers listen for agents now; empty = as before."""
+    addresses: tuple[str, ...] = ()
+    """Where they enrol and renew now; empty = as before."""
 
 
 class ControlPlane(Protocol):

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from google.protobuf.timestamp_pb2 import Timestamp
 from lodeworks.agent.device.v1 import enrollment_pb2, enrollment_pb2_grpc
 from lodeworks.channel import errors as channel_errors
-from lodeworks.channel.addresses import agents_target
+from lodeworks.channel.addresses import addresses_of, agents_target
 from lodeworks.channel.diagnosis import explain
 from lodeworks.channel.dial import ClientCertificate, dial
 from lodeworks.channel.errors import ChannelError
@@ -160,6 +161,32 @@ async def renew(folder: Path, identity: Identity, *, at: datetime) -> Identity:
     )
     _keep(folder, renewed)
     return renewed
+
+
+def relocated(folder: Path, identity: Identity, *, agents_address: str, addresses: Sequence[str]) -> Identity:
+    """Remembers where the controllers are now, as they told it; returns the identity, the same where nothing changed.
+
+    Args:
+        folder: Where the identity is kept.
+        identity: Who this device is.
+        agents_address: `host:port`, several with commas between; empty = as before.
+        addresses: Those of enrolment and renewal; empty = as before.
+    """
+    agents, server = identity.agents, identity.server
+    if agents_address:
+        agents = agents_target(agents_address, server=server, first=_turn(identity.device_id))
+    if addresses:
+        server = ",".join(addresses)
+    if (agents, server) == (identity.agents, identity.server):
+        return identity
+    moved = replace(identity, agents=agents, server=server)
+    _keep(folder, moved)
+    return moved
+
+
+def adds_places(moved: Identity, dialled: Identity) -> bool:
+    """Whether an identity names controllers that the one in use does not know: a reason to connect anew."""
+    return not {*addresses_of(moved.agents)} <= {*addresses_of(dialled.agents)}
 
 
 def own_key(folder: Path) -> bytes:

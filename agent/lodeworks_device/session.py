@@ -38,6 +38,7 @@ class Conversation:
         take: Verifies and accepts a desired state; raises DocumentError or UnreachableError.
         troubled: Called when the controller cannot be reached, so that a certificate that ended can be renewed.
         log: Where to say what happens.
+        learn: Told each answer, for what it says beside the desired state.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Conversation:
         take: Callable[[Signed], Awaitable[None]],
         troubled: Callable[[], Awaitable[None]],
         log: logging.Logger,
+        learn: Callable[[Answer], Awaitable[None]] | None = None,
     ) -> None:
+        self._learn = learn
         self._control = control
         self._reporter = reporter
         self._talk = talk
@@ -80,6 +83,8 @@ class Conversation:
         while True:
             answer = await self._sync(wait_s)
             wait_s = _WAIT_S
+            if self._learn is not None:
+                await self._learn(answer)
             pause_s = answer.retry_after_s
             if answer.desired is not None and not await self._taken(answer.desired):
                 # The same one would come again at once.

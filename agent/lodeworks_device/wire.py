@@ -37,6 +37,11 @@ class GrpcControlPlane:
         self._identity = identity
         self._channel = self._dialled(identity)
 
+    @property
+    def identity(self) -> Identity:
+        """With which identity, and to which controllers, it is connected."""
+        return self._identity
+
     async def renew(self, identity: Identity) -> None:
         """Shows another certificate from now on; calls that are open end."""
         old, self._identity, self._channel = self._channel, identity, self._dialled(identity)
@@ -60,7 +65,8 @@ class GrpcControlPlane:
         )
         told = await self._call(lambda stub: stub.Sync(request, timeout=wait_s + _CALL_WITHIN_S))
         desired = Signed(told.desired_state, told.signature, told.key_id) if told.desired_state else None
-        return Answer(desired, told.retry_after.ToTimedelta().total_seconds())
+        retry_after_s = told.retry_after.ToTimedelta().total_seconds()
+        return Answer(desired, retry_after_s, told.agents_address, tuple(told.addresses))
 
     async def metadata(self, name: str) -> bytes:
         """Returns a metadata file of the release repository."""

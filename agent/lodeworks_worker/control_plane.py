@@ -82,6 +82,10 @@ class Polled:
 
     grants: tuple[Grant, ...] = ()
     directives: tuple[Directive, ...] = ()
+    agents_address: str = ""
+    """Where controllers listen for agents now; empty = as before."""
+    addresses: tuple[str, ...] = ()
+    """Where they enrol and renew now; empty = as before."""
 
 
 class RunState(Enum):

@@ -54,7 +54,8 @@ class OpenSession:
 class Conversation:
     """Keeps a session open, takes grants and orders, reports.
 
-    `nudge` is set by whoever has something to report at once. `chance` spreads reconnections, 0 to 1.
+    `nudge` is set by whoever has something to report at once. `chance` spreads reconnections, 0 to 1. `learn` is told
+    each answer to a poll.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Conversation:
         used_gpus: Callable[[Sequence[str]], Awaitable[Sequence[str]]] | None = None,
         chance: Callable[[], float],
         log: logging.Logger,
+        learn: Callable[[Polled], None] | None = None,
     ) -> None:
+        self._learn = learn
         self._control = control
         self._runs = runs
         self._boot_id = boot_id
@@ -138,6 +141,8 @@ class Conversation:
                 wait_s = min(_USED_WAIT_S, wait_s)  # who uses them now may be gone soon
             asked = self._polling(opened, slots=slots, wait_s=wait_s, acted=acted, used=used)
             polled = await self._persistently(asked)
+            if self._learn is not None:
+                self._learn(polled)
             for directive in sorted(polled.directives, key=lambda one: one.seq):
                 await self._act(directive)
                 acted = max(acted, directive.seq)

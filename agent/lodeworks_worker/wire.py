@@ -177,6 +177,8 @@ class GrpcControlPlane:
                 for one in told.directives
                 if one.kind in _DIRECTIVES
             ),
+            agents_address=told.agents_address,
+            addresses=tuple(told.addresses),
         )
 
     async def report(

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from lodeworks.channel.diagnosis import explain
 from lodeworks.channel.dial import dial
+from lodeworks.channel.errors import ChannelError
 from lodeworks.channel.keepalive import PROMPT_OPTIONS
 
 from lodeworks_worker import enrolment, environments, fingerprint
 from lodeworks_worker.blob_transfer import GrpcBlobTransfer
 from lodeworks_worker.cache import Cache
 from lodeworks_worker.config import Config
-from lodeworks_worker.control_plane import BlobTransfer, ControlPlane, Fingerprint
+from lodeworks_worker.control_plane import BlobTransfer, ControlPlane, Fingerprint, Polled
 from lodeworks_worker.drivers.base import Capabilities, Driver, Launch
 from lodeworks_worker.drivers.fake import FakeDriver, FakeScript
 from lodeworks_worker.drivers.logged import LoggedDriver
@@ -168,7 +169,9 @@ class Worker:
         ids: Callable[[], str] = lambda: uuid.uuid4().hex,
         chance: Callable[[], float] = random.random,
         look_round: Callable[..., Awaitable[tuple[Fingerprint, Executors, list[Capabilities]]]] = survey,
+        learn: Callable[[Polled], None] | None = None,
     ) -> None:
+        self._learn = learn
         self._config = config
         self._worker_id = worker_id
         self._control = control
@@ -219,6 +222,7 @@ class Worker:
             used_gpus=self._gpu_use(taken).used if taken.gpus else None,
             chance=self._chance,
             log=self._log,
+            learn=self._learn,
         )
         try:
             await runs.recover()
@@ -240,6 +244,7 @@ async def work(config: Config, *, log: logging.Logger) -> None:
     identity = enrolment.load_identity(folder)
     while True:
         identity = await _fresh(folder, identity, log=log)
+        moves = _Moves(folder, identity, log=log)
         drivers = make_drivers(config, worker_id=identity.worker_id, runs_folder=config.state / "runs", log=log)
         channel = dial(
             identity.agents,
@@ -263,19 +268,46 @@ async def work(config: Config, *, log: logging.Logger) -> None:
             transfer=GrpcBlobTransfer(channel, store=config.store, streams=config.transfer_streams),
             drivers=drivers,
             log=log,
+            learn=moves.learn,
         )
         working = asyncio.ensure_future(worker.run())
-        renewal = asyncio.ensure_future(_renewal(folder, identity, log=log))
+        renewal = asyncio.ensure_future(_renewal(folder, moves, log=log))
+        moving = asyncio.ensure_future(moves.more.wait())
         try:
-            await asyncio.wait({working, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({working, renewal, moving}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
                 return
-            # A fresh certificate needs a fresh channel: runs are let go of and taken up as after a restart.
-            identity = renewal.result()
+            # A fresh certificate, or another controller, needs a fresh channel: runs are let go of and taken up as
+            # after a restart.
+            identity = renewal.result() if renewal.done() else moves.identity
         finally:
-            await put_down(working, renewal)
+            await put_down(working, renewal, moving)
             await channel.close()
+
+
+class _Moves:
+    """Remembers where the controllers say they are, and says when there are more than those connected to."""
+
+    def __init__(self, folder: Path, identity: Identity, *, log: logging.Logger) -> None:
+        self._folder = folder
+        self._dialled = identity
+        self._log = log
+        self.identity = identity
+        self.more = asyncio.Event()
+
+    def learn(self, polled: Polled) -> None:
+        """Takes what a poll was answered."""
+        try:
+            self.identity = enrolment.relocated(
+                self._folder, self.identity, agents_address=polled.agents_address, addresses=polled.addresses
+            )
+        except (OSError, ChannelError) as error:
+            self._log.warning("the addresses of the controllers are not remembered: %s", error)
+            return
+        if enrolment.adds_places(self.identity, self._dialled):
+            self._log.info("the controllers are at %s now", self.identity.agents)
+            self.more.set()
 
 
 async def _fresh(folder: Path, identity: Identity, *, log: logging.Logger) -> Identity:
@@ -292,9 +324,10 @@ async def _fresh(folder: Path, identity: Identity, *, log: logging.Logger) -> Id
         return identity
 
 
-async def _renewal(folder: Path, identity: Identity, *, log: logging.Logger) -> Identity:
+async def _renewal(folder: Path, moves: _Moves, *, log: logging.Logger) -> Identity:
     """Waits for half of the certificate's life and renews it then."""
     while True:
+        identity = moves.identity
         wait_s = enrolment.until_renewal(identity, at=datetime.now(UTC)).total_seconds()
         if wait_s > 0:
             await asyncio.sleep(min(wait_s, _LONGEST_SLEEP_S))

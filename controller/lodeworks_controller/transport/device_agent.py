@@ -11,6 +11,7 @@ from lodeworks_controller.service.content_scope import device_scope
 from lodeworks_controller.service.device_sync import DeviceSyncService, read_report
 from lodeworks_controller.service.release import Releases
 from lodeworks_controller.transport.gate import Gate
+from lodeworks_controller.transport.places import NO_PLACES, Places
 from lodeworks_controller.transport.wire import from_duration
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -19,7 +20,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class DeviceAgentServicer(device_pb2_grpc.DeviceServiceServicer):
     """Serves ``lodeworks.agent.device.v1.DeviceService``."""
 
-    def __init__(self, devices: DeviceSyncService, *, releases: Releases, content: ContentService, gate: Gate) -> None:
+    def __init__(
+        self,
+        devices: DeviceSyncService,
+        *,
+        releases: Releases,
+        content: ContentService,
+        gate: Gate,
+        places: Places = NO_PLACES,
+    ) -> None:
+        self._places = places
         self._devices = devices
         self._releases = releases
         self._content = content
@@ -35,11 +45,10 @@ class DeviceAgentServicer(device_pb2_grpc.DeviceServiceServicer):
             version=request.version,
         )
         document = await self._devices.sync(self._gate.device(context), report, wait_s=from_duration(request.wait))
-        if document is None:
-            return device_pb2.SyncResponse()
-        return device_pb2.SyncResponse(
-            desired_state=document.data, signature=document.signature, key_id=document.key_id
-        )
+        answer = device_pb2.SyncResponse(agents_address=self._places.agents, addresses=self._places.people)
+        if document is not None:
+            answer.desired_state, answer.signature, answer.key_id = document.data, document.signature, document.key_id
+        return answer
 
     async def GetMetadata(
         self, request: device_pb2.GetMetadataRequest, context: Context

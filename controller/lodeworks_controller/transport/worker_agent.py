@@ -19,6 +19,7 @@ from lodeworks_controller.service.completion import Completion
 from lodeworks_controller.service.granting import Grant, GrantService, PollAsk
 from lodeworks_controller.service.lease import LeaseReport, LeaseService, Registration, RunningLease, Verdict
 from lodeworks_controller.service.log import LogChunk, LogKey, LogService, MetricPoint
+from lodeworks_controller.transport.places import NO_PLACES, Places
 from lodeworks_controller.transport.wire import from_duration, from_time, to_duration
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -60,6 +61,7 @@ class WorkerAgentServicer(worker_pb2_grpc.WorkerServiceServicer):
         agent: AgentOf,
         terms: LeaseTerms,
         version: str,
+        places: Places = NO_PLACES,
     ) -> None:
         self._leases = leases
         self._grants = grants
@@ -67,6 +69,7 @@ class WorkerAgentServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._agent = agent
         self._terms = terms
         self._version = version
+        self._places = places
 
     async def Register(self, request: worker_pb2.RegisterRequest, context: Context) -> worker_pb2.RegisterResponse:
         """Opens a session."""
@@ -104,6 +107,8 @@ class WorkerAgentServicer(worker_pb2_grpc.WorkerServiceServicer):
         return worker_pb2.PollResponse(
             grants=[_to_grant(grant) for grant in answer.grants],
             directives=[_to_directive(directive) for directive in answer.directives],
+            agents_address=self._places.agents,
+            addresses=self._places.people,
         )
 
     async def Report(self, request: worker_pb2.ReportRequest, context: Context) -> worker_pb2.ReportResponse:

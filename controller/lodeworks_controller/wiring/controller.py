@@ -33,6 +33,7 @@ from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.identity import IdentityServicer, ServerFacts
 from lodeworks_controller.transport.listeners import Register, listen_for_agents, listen_for_people
 from lodeworks_controller.transport.metrics import metrics_page
+from lodeworks_controller.transport.places import Places
 from lodeworks_controller.transport.quota import QuotaServicer
 from lodeworks_controller.transport.task import TaskServicer
 from lodeworks_controller.transport.worker_admin import WorkerAdministrationServicer
@@ -151,7 +152,8 @@ class Controller:
 
     def for_agents(self) -> Sequence[Register]:
         """Returns what workers and devices may call."""
-        gate, engine = self.gate, self.engine
+        gate, engine, config = self.gate, self.engine, self.ground.config
+        places = Places(",".join(config.agent_addresses), config.addresses)
         workers = WorkerAgentServicer(
             engine.leases,
             engine.grants,
@@ -159,6 +161,7 @@ class Controller:
             agent=gate.worker,
             terms=self.ground.terms,
             version=program_version(),
+            places=places,
         )
         logs = WorkerLogServicer(engine.logs, agent=gate.worker)
         content = LeaseContentServicer(self.content, gate=gate)
@@ -166,7 +169,7 @@ class Controller:
             lambda server: worker_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server),
             lambda server: log_pb2_grpc.add_LogServiceServicer_to_server(logs, server),
             lambda server: lease_content_grpc.add_ContentServiceServicer_to_server(content, server),
-            *self.models.for_agents(gate),
+            *self.models.for_agents(gate, places=places),
         ]
 
     @asynccontextmanager

@@ -59,6 +59,7 @@ from lodeworks_controller.transport.executor import ExecutorServicer, ExecutorSe
 from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.listeners import Register
 from lodeworks_controller.transport.model import ModelServicer, ModelServices
+from lodeworks_controller.transport.places import Places
 from lodeworks_controller.trust.installation import Trust
 
 
@@ -151,10 +152,14 @@ class ModelPart:
             lambda server: device_enrolment_grpc.add_EnrollmentServiceServicer_to_server(enrolment, server),
         ]
 
-    def for_agents(self, gate: Gate) -> Sequence[Register]:
+    def for_agents(self, gate: Gate, *, places: Places) -> Sequence[Register]:
         """Returns what devices may call."""
         devices = DeviceAgentServicer(
-            self.device_sync, releases=self._ground.trust.repository, content=self._ground.content, gate=gate
+            self.device_sync,
+            releases=self._ground.trust.repository,
+            content=self._ground.content,
+            gate=gate,
+            places=places,
         )
         return [lambda server: device_agent_grpc.add_DeviceServiceServicer_to_server(devices, server)]
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&lodeworks/agent/device/v1/device.proto\x12\x19lodeworks.agent.device.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9a\x01\n\x0bSyncRequest\x12\x1b\n\x13observed_generation\x18\x01 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x16\n\x0ereported_state\x18\x04 \x01(\x0c\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x06 \x01(\t\"x\n\x0cSyncResponse\x12\x15\n\rdesired_state\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\"\n\x12GetMetadataRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13GetMetadataResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\" \n\x10GetTargetRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"!\n\x11GetTargetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"@\n\x0fReadBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\r\n\x05limit\x18\x03 \x01(\x03\"D\n\x10ReadBlobResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x32\xa5\x03\n\rDeviceService\x12W\n\x04Sync\x12&.lodeworks.agent.device.v1.SyncRequest\x1a\'.lodeworks.agent.device.v1.SyncResponse\x12l\n\x0bGetMetadata\x12-.lodeworks.agent.device.v1.GetMetadataRequest\x1a..lodeworks.agent.device.v1.GetMetadataResponse\x12\x66\n\tGetTarget\x12+.lodeworks.agent.device.v1.GetTargetRequest\x1a,.lodeworks.agent.device.v1.GetTargetResponse\x12\x65\n\x08ReadBlob\x12*.lodeworks.agent.device.v1.ReadBlobRequest\x1a+.lodeworks.agent.device.v1.ReadBlobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&lodeworks/agent/device/v1/device.proto\x12\x19lodeworks.agent.device.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9a\x01\n\x0bSyncRequest\x12\x1b\n\x13observed_generation\x18\x01 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x16\n\x0ereported_state\x18\x04 \x01(\x0c\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x06 \x01(\t\"\xa3\x01\n\x0cSyncResponse\x12\x15\n\rdesired_state\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x61gents_address\x18\x05 \x01(\t\x12\x11\n\taddresses\x18\x06 \x03(\t\"\"\n\x12GetMetadataRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13GetMetadataResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\" \n\x10GetTargetRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"!\n\x11GetTargetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"@\n\x0fReadBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\r\n\x05limit\x18\x03 \x01(\x03\"D\n\x10ReadBlobResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x32\xa5\x03\n\rDeviceService\x12W\n\x04Sync\x12&.lodeworks.agent.device.v1.SyncRequest\x1a\'.lodeworks.agent.device.v1.SyncResponse\x12l\n\x0bGetMetadata\x12-.lodeworks.agent.device.v1.GetMetadataRequest\x1a..lodeworks.agent.device.v1.GetMetadataResponse\x12\x66\n\tGetTarget\x12+.lodeworks.agent.device.v1.GetTargetRequest\x1a,.lodeworks.agent.device.v1.GetTargetResponse\x12\x65\n\x08ReadBlob\x12*.lodeworks.agent.device.v1.ReadBlobRequest\x1a+.lodeworks.agent.device.v1.ReadBlobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +34,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SYNCREQUEST']._serialized_start=102
   _globals['_SYNCREQUEST']._serialized_end=256
-  _globals['_SYNCRESPONSE']._serialized_start=258
-  _globals['_SYNCRESPONSE']._serialized_end=378
-  _globals['_GETMETADATAREQUEST']._serialized_start=380
-  _globals['_GETMETADATAREQUEST']._serialized_end=414
-  _globals['_GETMETADATARESPONSE']._serialized_start=416
-  _globals['_GETMETADATARESPONSE']._serialized_end=451
-  _globals['_GETTARGETREQUEST']._serialized_start=453
-  _globals['_GETTARGETREQUEST']._serialized_end=485
-  _globals['_GETTARGETRESPONSE']._serialized_start=487
-  _globals['_GETTARGETRESPONSE']._serialized_end=520
-  _globals['_READBLOBREQUEST']._serialized_start=522
-  _globals['_READBLOBREQUEST']._serialized_end=586
-  _globals['_READBLOBRESPONSE']._serialized_start=588
-  _globals['_READBLOBRESPONSE']._serialized_end=656
-  _globals['_DEVICESERVICE']._serialized_start=659
-  _globals['_DEVICESERVICE']._serialized_end=1080
+  _globals['_SYNCRESPONSE']._serialized_start=259
+  _globals['_SYNCRESPONSE']._serialized_end=422
+  _globals['_GETMETADATAREQUEST']._serialized_start=424
+  _globals['_GETMETADATAREQUEST']._serialized_end=458
+  _globals['_GETMETADATARESPONSE']._serialized_start=460
+  _globals['_GETMETADATARESPONSE']._serialized_end=495
+  _globals['_GETTARGETREQUEST']._serialized_start=497
+  _globals['_GETTARGETREQUEST']._serialized_end=529
+  _globals['_GETTARGETRESPONSE']._serialized_start=531
+  _globals['_GETTARGETRESPONSE']._serialized_end=564
+  _globals['_READBLOBREQUEST']._serialized_start=566
+  _globals['_READBLOBREQUEST']._serialized_end=630
+  _globals['_READBLOBRESPONSE']._serialized_start=632
+  _globals['_READBLOBRESPONSE']._serialized_end=700
+  _globals['_DEVICESERVICE']._serialized_start=703
+  _globals['_DEVICESERVICE']._serialized_end=1124
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -71,15 +73,25 @@ class SyncResponse(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    AGENTS_ADDRESS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     desired_state: _builtins.bytes
     """The desired state as canonical JSON; empty = nothing newer."""
     signature: _builtins.bytes
     """Ed25519 signature over desired_state."""
     key_id: _builtins.str
     """Key id of the signer, as the release repository lists it."""
+    agents_address: _builtins.str
+    """Where DeviceService listens now, `host:port`, several with commas between,
+    to be remembered for the next connection; empty = as before.
+    """
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
         """How long to wait before the next call; 0 = at once."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where enrolment listens now, to be remembered for renewals; empty = as before."""
 
     def __init__(
         self,
@@ -88,10 +100,12 @@ class SyncResponse(_message.Message):
         signature: _builtins.bytes = ...,
         key_id: _builtins.str = ...,
         retry_after: _duration_pb2.Duration | None = ...,
+        agents_address: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "key_id", b"key_id", "retry_after", b"retry_after", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "agents_address", b"agents_address", "desired_state", b"desired_state", "key_id", b"key_id", "retry_after", b"retry_after", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

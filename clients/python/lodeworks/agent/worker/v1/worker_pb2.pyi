@@ -833,6 +833,12 @@ class PollResponse(_message.Message):
 
     GRANTS_FIELD_NUMBER: _builtins.int
     DIRECTIVES_FIELD_NUMBER: _builtins.int
+    AGENTS_ADDRESS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    agents_address: _builtins.str
+    """Where WorkerService listens now, `host:port`, several with commas between,
+    to be remembered for the next connection; empty = as before.
+    """
     @_builtins.property
     def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grant]:
         """New leases; may repeat one that no report has listed."""
@@ -841,15 +847,21 @@ class PollResponse(_message.Message):
     def directives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Directive]:
         """Orders with a seq above the one that the worker has."""
 
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where enrolment listens now, to be remembered for renewals; empty = as before."""
+
     def __init__(
         self,
         *,
         grants: _abc.Iterable[Global___Grant] | None = ...,
         directives: _abc.Iterable[Global___Directive] | None = ...,
+        agents_address: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "grants", b"grants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "agents_address", b"agents_address", "directives", b"directives", "grants", b"grants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
