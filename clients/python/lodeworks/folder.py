@@ -74,3 +74,10 @@ def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
     info.mtime = 0
     info.mode = 0o644
     return info
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Writes a file, its folder too, and returns it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

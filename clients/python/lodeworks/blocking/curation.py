@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lodeworks.api.dataset.v1 import curation_pb2 as pb
 from lodeworks.api.dataset.v1.curation_pb2_grpc import CurationServiceStub
-from lodeworks.blocking.dataset import DatasetVersion
+from lodeworks.blocking.dataset_version import DatasetVersion
 from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, done, task_of
 from lodeworks.connection import Connection, new_request_id

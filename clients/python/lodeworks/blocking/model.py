@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lodeworks.api.model.v1 import model_pb2 as pb
 from lodeworks.api.model.v1.model_pb2_grpc import ModelServiceStub
 from lodeworks.blocking.algorithm import Algorithms, Release
-from lodeworks.blocking.dataset import DatasetVersion
+from lodeworks.blocking.dataset_version import DatasetVersion
 from lodeworks.blocking.evaluation import Evaluation, Evaluations
 from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, task_of

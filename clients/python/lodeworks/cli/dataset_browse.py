@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lodeworks.api.dataset.v1.dataset_pb2 import Picture
-    from lodeworks.blocking.dataset import DatasetVersion
+    from lodeworks.blocking.dataset_version import DatasetVersion
     from lodeworks.cli.session import Session
 
 _ONE_BY_ONE = 1_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lodeworks.cli.output import plain, size, table_of_counts
 
 if TYPE_CHECKING:
-    from lodeworks.blocking.dataset import DatasetVersion
+    from lodeworks.blocking.dataset_version import DatasetVersion
     from lodeworks.cli.session import Session
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lodeworks.blocking.algorithm import Release
     from lodeworks.blocking.client import Client
-    from lodeworks.blocking.dataset import DatasetVersion
+    from lodeworks.blocking.dataset_version import DatasetVersion
     from lodeworks.blocking.device import Device
     from lodeworks.blocking.evaluation import Evaluation
     from lodeworks.blocking.model import ModelVersion

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lodeworks.api.dataset.v1 import curation_pb2 as pb
 from lodeworks.api.dataset.v1.curation_pb2_grpc import CurationServiceStub
 from lodeworks.connection import AsyncConnection, new_request_id
-from lodeworks.resources.dataset import AsyncDatasetVersion
+from lodeworks.resources.dataset_version import AsyncDatasetVersion
 from lodeworks.resources.paging import pages
 from lodeworks.resources.task import AsyncTask, done, task_of
 

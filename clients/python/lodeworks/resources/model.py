@@ -11,7 +11,7 @@ from lodeworks.connection import AsyncConnection, new_request_id
 from lodeworks.errors import InvalidError, NotFoundError
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.resources.algorithm import AsyncAlgorithms, AsyncRelease
-from lodeworks.resources.dataset import AsyncDatasetVersion
+from lodeworks.resources.dataset_version import AsyncDatasetVersion
 from lodeworks.resources.evaluation import AsyncEvaluation, AsyncEvaluations
 from lodeworks.resources.paging import pages
 from lodeworks.resources.task import AsyncTask, task_of
