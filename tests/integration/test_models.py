@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from dataset_world import box, picture
 from lodeworks_controller.domain.evaluation import EvaluationState
+from lodeworks_controller.domain.executor import Executor, ExecutorKind, ExecutorOperation
 from lodeworks_controller.domain.model import ModelState
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.errors import BadOutputError, ConflictError, InvalidError, LodeworksError, NotFoundError
@@ -271,6 +272,22 @@ async def test_without_onnx_there_is_no_inference(world):
     await world.trained(files=("best.pt",))
     with pytest.raises(ConflictError, match=r"has no ONNX file \(it has: best.pt\)"):
         await world.part.measuring.infer(world.administrator, PROJECT, InferWish("cells", "labelled"))
+
+
+async def test_an_executor_of_masks_is_told_so_whatever_it_does(world):
+    await world.labelled()
+    version = await world.trained(files=("best.pt",))
+    templates = {ExecutorOperation.MINE: "", ExecutorOperation.INFER: ""}
+    masks = Executor(world.ids(), "masks", ExecutorKind.PROCESS, templates, world.clock(), object_type=4)
+    async with world.store.transaction() as tx:
+        await tx.executors.insert(masks)
+    who = world.administrator
+    wish = InferWish(version.full_name, "labelled", executor="masks")
+    inferring = await world.task(await world.part.measuring.infer(who, PROJECT, wish))
+    chosen = MineWish("labelled", 3, model=version.full_name, executor="masks", to="chosen")
+    mining = await world.task((await world.part.mining.mine(who, PROJECT, chosen)).task_id)
+    for task in (inferring, mining):
+        assert (await world.kinds.get(task.kind).prepare(task)).object_type == 4
 
 
 async def test_a_failed_evaluation_says_so(world):

@@ -186,6 +186,7 @@ class MeasuringService:
                     "executor_id": executor.id,
                     "run": executor.run_name,
                     "policy": policy_spec(executor),
+                    "object_type": executor.object_type,
                     "settings": inference.settings,
                     "settings_yaml": "" if in_force is None else in_force.settings_yaml,
                     "settings_digest": inference.settings_digest,

@@ -133,6 +133,7 @@ class MiningService:
             "executor": executor.name,
             "executor_id": executor.id,
             "policy": policy_spec(executor),
+            "object_type": executor.object_type,
             "run": executor.run_name,
             "options": options,
             "settings_yaml": "" if in_force is None else in_force.settings_yaml,

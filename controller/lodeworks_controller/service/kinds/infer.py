@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from lodeworks_formats import task_inputs as roles
 from lodeworks_formats.task_inputs import InferOptions
 
+from lodeworks_controller.domain.executor import DETECTION
 from lodeworks_controller.domain.object_class import ClassSelection
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
@@ -51,6 +52,7 @@ class InferKind:
             resources=task.resources,
             limits=task.limits,
             export_format=spec["export_format"],
+            object_type=spec.get("object_type", DETECTION),
             policy=run_policy(spec),
         )
 

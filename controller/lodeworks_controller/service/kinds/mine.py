@@ -9,6 +9,7 @@ from lodeworks_formats.errors import FormatError
 from lodeworks_formats.task_inputs import MineOptions
 
 from lodeworks_controller.domain.dataset import VersionState
+from lodeworks_controller.domain.executor import DETECTION
 from lodeworks_controller.domain.object_class import ClassSelection
 from lodeworks_controller.domain.task.run import Input, Output, OutputSlot, RunSpec
 from lodeworks_controller.domain.task.state import FailureReason
@@ -55,6 +56,7 @@ class MineKind:
             resources=task.resources,
             limits=task.limits,
             export_format=spec["export_format"],
+            object_type=spec.get("object_type", DETECTION),
             policy=run_policy(spec),
         )
 
