@@ -240,6 +240,7 @@ def _box(box: Box, outcome: Outcome | None) -> dataset_pb2.Box:
         crowd=box.crowd,
         tags=box.tags,
         outcome=_OUTCOMES_SHOWN[outcome],
+        shape=box.shape or "",
     )
 
 

@@ -752,6 +752,7 @@ class Box(_message.Message):
     CROWD_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
     class_name: _builtins.str
     """The class."""
     x: _builtins.float
@@ -770,6 +771,8 @@ class Box(_message.Message):
     """Stands for a crowd."""
     outcome: Global___BoxOutcome.ValueType
     """What became of it beside the prediction set that is shown."""
+    shape: _builtins.str
+    """Its outline as JSON, as COCO writes it: [[x, y, …], …] in pixels, or {"size", "counts"}; empty = a box alone."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its tags."""
@@ -787,10 +790,11 @@ class Box(_message.Message):
         crowd: _builtins.bool = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         outcome: Global___BoxOutcome.ValueType = ...,
+        shape: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "class_name", b"class_name", "crowd", b"crowd", "difficult", b"difficult", "h", b"h", "outcome", b"outcome", "score", b"score", "tags", b"tags", "w", b"w", "x", b"x", "y", b"y"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "class_name", b"class_name", "crowd", b"crowd", "difficult", b"difficult", "h", b"h", "outcome", b"outcome", "score", b"score", "shape", b"shape", "tags", b"tags", "w", b"w", "x", b"x", "y", b"y"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
