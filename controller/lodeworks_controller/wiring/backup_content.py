@@ -16,8 +16,7 @@ from lodeworks_controller.storage.blobs.fetching import Fetching
 from lodeworks_controller.storage.blobs.object_address import object_store
 from lodeworks_controller.storage.blobs.objects import ObjectBlobStore
 from lodeworks_controller.storage.database.unit import SqlStore
-from lodeworks_controller.wiring.place import MARK
-from lodeworks_controller.wiring.storage import BACKUP_LOCK
+from lodeworks_controller.wiring.place import BACKUP_LOCK, MARK
 
 _PAGE: Final = 1_000
 

@@ -10,6 +10,8 @@ from lodeworks_controller.storage.blobs.object_address import check_object_addre
 from lodeworks_controller.storage.database.postgres_address import driver_arguments, without_secret
 
 MARK = "installation.id"
+BACKUP_LOCK = "backup.lock"
+"""While this file of the state folder is locked, content stays as it is."""
 
 
 def check_place(config: Config) -> None:

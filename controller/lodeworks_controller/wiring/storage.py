@@ -17,9 +17,7 @@ from lodeworks_controller.transport.gate import Gate
 from lodeworks_controller.transport.listeners import Register
 from lodeworks_controller.transport.storage import StorageServicer
 from lodeworks_controller.wiring.ground import Ground
-
-BACKUP_LOCK = "backup.lock"
-"""While this file of the state folder is locked, content stays as it is."""
+from lodeworks_controller.wiring.place import BACKUP_LOCK
 
 
 class StoragePart:
