@@ -63,10 +63,11 @@ async def open_version(
     name = check_name(to, field="to")
     dataset = await tx.datasets.find(project.id, name)
     if dataset is None:
-        dataset = Dataset(ids(), project.id, name, tx.now())
+        dataset = Dataset(ids(), project.id, name, tx.now(), last_number=1)
         await tx.datasets.add(dataset)
-    dataset = replace(dataset, last_number=dataset.last_number + 1)
-    await tx.datasets.put(dataset)
+    else:
+        dataset = replace(dataset, last_number=dataset.last_number + 1)
+        await tx.datasets.put(dataset)
     version = DatasetVersion(
         id=ids(),
         dataset_id=dataset.id,
@@ -84,17 +85,27 @@ async def open_version(
     return version
 
 
+async def refer_to(tx: Transaction, project_id: str, several: Sequence[Filled]) -> None:
+    """Lets a project refer to all that its versions consist of."""
+    objects: dict[str, None] = {}
+    for filled in several:
+        report = () if filled.report_digest is None else (filled.report_digest,)
+        objects |= dict.fromkeys((filled.digest, *digests_of(filled.manifest), *report))
+    await tx.blobs.reference(project_scope(project_id), list(objects))
+
+
 async def fill_version(
-    tx: Transaction, version: DatasetVersion, filled: Filled, *, class_revision: int
+    tx: Transaction, version: DatasetVersion, filled: Filled, *, class_revision: int, referred: bool = False
 ) -> DatasetVersion:
-    """Makes a version READY; from then on its project refers to all that it consists of."""
+    """Makes a version READY; from then on its project refers to all that it consists of.
+
+    Whoever fills several in one unit of work may refer to the objects of all of them before: ``referred``.
+    """
     content = Content(filled.digest, filled.derived.statistics, filled.report_digest)
     ready = version.ready(content, class_revision=class_revision, at=tx.now())
     await tx.datasets.put_version(ready)
-    objects = [filled.digest, *digests_of(filled.manifest)]
-    if filled.report_digest is not None:
-        objects.append(filled.report_digest)
-    await tx.blobs.reference(project_scope(version.project_id), objects)
+    if not referred:
+        await refer_to(tx, version.project_id, [filled])
     node = Node(DATASET_VERSION, version.id)
     await tx.lineage.add(
         Edge(Node(DATASET_VERSION, parent), node, f"{version.making.operation.value}:{place}")

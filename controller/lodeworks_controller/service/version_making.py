@@ -15,7 +15,7 @@ from lodeworks_controller.domain.project import Project, ProjectState
 from lodeworks_controller.domain.task.task import ObjectRef
 from lodeworks_controller.errors import UnavailableError
 from lodeworks_controller.service.dataset import VersionSight, find_version, sight_of
-from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of, open_version
+from lodeworks_controller.service.dataset_versions import Filled, fill_version, manifest_of, open_version, refer_to
 from lodeworks_controller.service.events import object_ready
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.object_class import ClassTable, class_table
@@ -100,8 +100,10 @@ class VersionMaking:
             project = await tx.projects.get(call.project.id)
             project.require_active()
             await _require_parents(tx, call)
+            every = [Filled(*one) for one in zip(manifests, digests, (draft.derived for draft in drafts), strict=True)]
+            await refer_to(tx, project.id, every)
             ready = []
-            for draft, manifest, digest in zip(drafts, manifests, digests, strict=True):
+            for draft, filled in zip(drafts, every, strict=True):
                 version = await open_version(
                     tx,
                     project,
@@ -111,8 +113,8 @@ class VersionMaking:
                     class_revision=call.table.class_map.revision,
                     ids=self._ids,
                 )
-                filled = Filled(manifest, digest, draft.derived)
-                ready.append(await fill_version(tx, version, filled, class_revision=version.class_revision))
+                revision = version.class_revision
+                ready.append(await fill_version(tx, version, filled, class_revision=revision, referred=True))
             detail = {"versions": [version.full_name for version in ready]}
             await tx.audit.add(
                 f"dataset.{operation.value}",

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from lodeworks_formats.manifest import SegmentRef
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, bindparam, func, insert, or_, select, update
 
 from lodeworks_controller.domain.lineage import Edge, Node
 from lodeworks_controller.domain.manifest import THUMBNAILS
 from lodeworks_controller.domain.view import View
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, JsonText, metadata
 
 id_ranges = Table(
@@ -185,6 +186,11 @@ class SqlCatalogueRows:
         await self._connection.execute(insert(views), values)
 
 
+_EDGE_COLUMNS = ("child_type", "child_id", "parent_type", "parent_id", "role")
+_KNOWN_EDGE = prepared(select(lineage.c.role).where(*(lineage.c[name] == bindparam(name) for name in _EDGE_COLUMNS)))
+_ADD_EDGE = prepared(insert(lineage))
+
+
 class SqlLineageRows:
     """What was made from what, on one connection."""
 
@@ -201,9 +207,8 @@ class SqlLineageRows:
                 "parent_id": edge.parent.id,
                 "role": edge.role,
             }
-            known = select(lineage.c.role).where(*(lineage.c[name] == value for name, value in values.items()))
-            if (await self._connection.execute(known)).first() is None:
-                await self._connection.execute(insert(lineage), values)
+            if (await self._connection.execute(_KNOWN_EDGE, values)).first() is None:
+                await self._connection.execute(_ADD_EDGE, values)
 
     async def up(self, node: Node) -> Sequence[Edge]:
         """Returns all edges that lead up from the node, through all generations."""

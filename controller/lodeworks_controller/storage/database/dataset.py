@@ -1,6 +1,6 @@
 """Datasets, their versions and reports in SQL."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     false,
     func,
     insert,
@@ -29,6 +30,7 @@ from lodeworks_controller.domain.reference import fold
 from lodeworks_controller.domain.report import StoredReport
 from lodeworks_controller.errors import ExistsError, NotFoundError
 from lodeworks_controller.storage.database.connection import Connection
+from lodeworks_controller.storage.database.prepared import prepared
 from lodeworks_controller.storage.database.project import projects
 from lodeworks_controller.storage.database.schema import Digest, Id, Instant, JsonText, metadata
 
@@ -86,6 +88,45 @@ reports = Table(
 
 _JOINED = select(versions, datasets.c.name).join(datasets, datasets.c.id == versions.c.dataset_id)
 
+# What every operation on datasets asks and writes is compiled once.
+_FIND = prepared(
+    select(datasets).where(
+        datasets.c.project_id == bindparam("project_id"),
+        datasets.c.deleted_at.is_(None),
+        (datasets.c.name_key == bindparam("name_key")) | (datasets.c.id == bindparam("dataset_id")),
+    )
+)
+_GET = prepared(select(datasets).where(datasets.c.id == bindparam("dataset_id")))
+_TAKEN = prepared(
+    select(datasets.c.id).where(
+        datasets.c.project_id == bindparam("project_id"),
+        datasets.c.name_key == bindparam("name_key"),
+        datasets.c.id != bindparam("dataset_id"),
+    )
+)
+_INSERT = prepared(insert(datasets))
+_PUT = prepared(
+    update(datasets)
+    .where(datasets.c.id == bindparam("old_id"))
+    .values({column.name: bindparam(column.name) for column in datasets.c if not column.primary_key})
+)
+_VERSION = prepared(_JOINED.where(versions.c.id == bindparam("version_id")))
+_NEWEST_READY = prepared(
+    _JOINED.where(
+        versions.c.dataset_id == bindparam("dataset_id"),
+        versions.c.state == VersionState.READY.value,
+        versions.c.deleted_at.is_(None),
+    )
+    .order_by(versions.c.number.desc())
+    .limit(1)
+)
+_INSERT_VERSION = prepared(insert(versions))
+_PUT_VERSION = prepared(
+    update(versions)
+    .where(versions.c.id == bindparam("old_id"))
+    .values({column.name: bindparam(column.name) for column in versions.c if not column.primary_key})
+)
+
 
 class SqlDatasetRows:
     """Datasets and versions on one connection."""
@@ -95,14 +136,13 @@ class SqlDatasetRows:
 
     async def find(self, project_id: str, name_or_id: str) -> Dataset | None:
         """Returns a dataset of the project that is not deleted."""
-        mine = (datasets.c.name_key == fold(name_or_id)) | (datasets.c.id == name_or_id)
-        query = select(datasets).where(datasets.c.project_id == project_id, datasets.c.deleted_at.is_(None), mine)
-        row = (await self._connection.execute(query)).mappings().first()
+        asked = {"project_id": project_id, "name_key": fold(name_or_id), "dataset_id": name_or_id}
+        row = (await self._connection.execute(_FIND, asked)).mappings().first()
         return None if row is None else _to_dataset(row)
 
     async def get(self, dataset_id: str) -> Dataset:
         """Returns a dataset, or raises NotFoundError DATASET_NOT_FOUND."""
-        row = (await self._connection.execute(select(datasets).where(datasets.c.id == dataset_id))).mappings().first()
+        row = (await self._connection.execute(_GET, {"dataset_id": dataset_id})).mappings().first()
         if row is None:
             raise NotFoundError("DATASET_NOT_FOUND", f"there is no dataset {dataset_id}; see `lode dataset ls`")
         return _to_dataset(row)
@@ -148,28 +188,23 @@ class SqlDatasetRows:
     async def add(self, dataset: Dataset) -> None:
         """Stores a new dataset, or raises ExistsError DATASET_EXISTS."""
         await self._refuse_taken(dataset)
-        await self._connection.execute(insert(datasets), _dataset_values(dataset))
+        await self._connection.execute(_INSERT, _dataset_values(dataset))
 
     async def put(self, dataset: Dataset) -> None:
         """Stores a dataset that changed, or raises ExistsError DATASET_EXISTS."""
         await self._refuse_taken(dataset)
-        changed = update(datasets).where(datasets.c.id == dataset.id).values(_dataset_values(dataset))
-        await self._connection.execute(changed)
+        await self._connection.execute(_PUT, _changed(_dataset_values(dataset)))
 
     async def _refuse_taken(self, dataset: Dataset) -> None:
         values = _dataset_values(dataset)
-        query = select(datasets.c.id).where(
-            datasets.c.project_id == dataset.project_id,
-            datasets.c.name_key == values["name_key"],
-            datasets.c.id != dataset.id,
-        )
-        if (await self._connection.execute(query)).first() is not None:
+        asked = {"project_id": dataset.project_id, "name_key": values["name_key"], "dataset_id": dataset.id}
+        if (await self._connection.execute(_TAKEN, asked)).first() is not None:
             message = f"the project has a dataset {dataset.name!r} already; choose another name"
             raise ExistsError("DATASET_EXISTS", message, name=dataset.name)
 
     async def version(self, version_id: str) -> DatasetVersion:
         """Returns a version, or raises NotFoundError VERSION_NOT_FOUND."""
-        found = await self._versions(_JOINED.where(versions.c.id == version_id))
+        found = await self._versions(_VERSION, {"version_id": version_id})
         if not found:
             raise NotFoundError("VERSION_NOT_FOUND", f"there is no dataset version {version_id}; see `lode dataset ls`")
         return found[0]
@@ -182,10 +217,9 @@ class SqlDatasetRows:
     async def newest_ready(self, dataset_ids: Sequence[str]) -> dict[str, DatasetVersion]:
         """Returns dataset id → its newest READY version that is not deleted, for those that have one."""
         found: dict[str, DatasetVersion] = {}
-        ready = _JOINED.where(versions.c.state == VersionState.READY.value, versions.c.deleted_at.is_(None))
         for dataset_id in dataset_ids:
-            mine = ready.where(versions.c.dataset_id == dataset_id).order_by(versions.c.number.desc()).limit(1)
-            found.update((dataset_id, version) for version in await self._versions(mine))
+            newest = await self._versions(_NEWEST_READY, {"dataset_id": dataset_id})
+            found.update((dataset_id, version) for version in newest)
         return found
 
     async def count_versions(self, dataset_ids: Sequence[str]) -> dict[str, int]:
@@ -227,17 +261,19 @@ class SqlDatasetRows:
     async def by_ids(self, version_ids: Iterable[str]) -> dict[str, DatasetVersion]:
         """Returns id → version for those that are known, deleted ones too."""
         wanted = sorted(set(version_ids))
-        found = await self._versions(_JOINED.where(versions.c.id.in_(wanted))) if wanted else ()
+        if len(wanted) == 1:
+            found = await self._versions(_VERSION, {"version_id": wanted[0]})
+        else:
+            found = await self._versions(_JOINED.where(versions.c.id.in_(wanted))) if wanted else ()
         return {version.id: version for version in found}
 
     async def add_version(self, version: DatasetVersion) -> None:
         """Stores a new version."""
-        await self._connection.execute(insert(versions), _version_values(version))
+        await self._connection.execute(_INSERT_VERSION, _version_values(version))
 
     async def put_version(self, version: DatasetVersion) -> None:
         """Stores a version that changed state or was deleted; READY ones keep their content."""
-        changed = update(versions).where(versions.c.id == version.id).values(_version_values(version))
-        await self._connection.execute(changed)
+        await self._connection.execute(_PUT_VERSION, _changed(_version_values(version)))
 
     async def put_report(self, report: StoredReport) -> None:
         """Stores where the report of an import lies, in place of an earlier one of the same task."""
@@ -259,8 +295,13 @@ class SqlDatasetRows:
         row = (await self._connection.execute(query)).mappings().first()
         return None if row is None else StoredReport(**row)
 
-    async def _versions(self, query: Select[Any]) -> Sequence[DatasetVersion]:
-        return [_to_version(row) for row in (await self._connection.execute(query)).mappings()]
+    async def _versions(self, query: Select[Any], asked: Mapping[str, Any] | None = None) -> Sequence[DatasetVersion]:
+        return [_to_version(row) for row in (await self._connection.execute(query, asked)).mappings()]
+
+
+def _changed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a row that is there as its update takes them."""
+    return {("old_id" if name == "id" else name): value for name, value in values.items()}
 
 
 def _dataset_values(dataset: Dataset) -> dict[str, Any]:
