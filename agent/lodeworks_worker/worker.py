@@ -126,10 +126,11 @@ async def survey(config: Config, drivers: Mapping[str, Driver]) -> tuple[Fingerp
     if "docker" in config.drivers and "docker" not in drivers:
         told.append(Capabilities(name="docker", unavailable=f"there is no {_DOCKER_SOCKET}; install docker"))
     able = {one.name for one in told if one.unavailable is None}
-    own = {f"executor:{name}": program for name, program in config.executors.items()}
+    own = await environments.own_programs(config.executors, base=config.program_environment)
     images = image_programs(config) if "docker" in able else {}
-    programs = {**offer.programs, **own, **images} if "process" in able or "fake" in able else {}
-    missing = {**offer.missing, **{name: _no_images(told) for name in IMAGE_PROGRAMS if name not in programs}}
+    programs = {**offer.programs, **own.programs, **images} if "process" in able or "fake" in able else {}
+    lacking = {name: _no_images(told) for name in IMAGE_PROGRAMS if name not in programs}
+    missing = {**offer.missing, **own.missing, **lacking}
     executors = Executors(
         programs=programs,
         image_driver="docker" if "docker" in able else None,
