@@ -116,6 +116,7 @@ def test_only_one_module_of_each_program_reads_the_environment():
         ("lodeworks.channel.dial", ("click", "rich", "httpx", "lodeworks.resources")),
         ("lodeworks.cli.main", ("rich", "httpx", "lodeworks.blocking", "lodeworks.resources")),
         ("lodeworks_formats.boxes", ("pyarrow", "numpy")),
+        ("lodeworks_executor", ("pyarrow", "numpy", "cv2", "torch", "lodeworks")),
         ("lodeworks_runtime", ("torch", "docker", "sqlalchemy", "pyarrow", "duckdb")),
         ("lodeworks_device.main", ("torch", "docker", "sqlalchemy", "pyarrow", "duckdb")),
         ("lodeworks_device.main", ("numpy", "cv2", "tuf", "onnxruntime")),
