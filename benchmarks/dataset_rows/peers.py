@@ -13,7 +13,8 @@ from typing import Any, Final
 import duckdb
 from dataset_rows.figures import Bench
 from lodeworks_controller.storage.segments.job_types import Source
-from task_queues.peers import Peer, SkippedError, environment
+from task_queues.peers import Peer, environment
+from task_queues.postgres import SkippedError
 
 PROGRAMS: Final = Path(__file__).with_name("peer_programs")
 LANCE: Final = Peer("Lance", ("pylance>=0.20", "pyarrow"), "", durable=True)
