@@ -6,16 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from archive_import import import_file
 from dataset_world import DatasetWorld
 from lodeworks_builtin.export import export
-from lodeworks_builtin.ingest import ingest
 from lodeworks_builtin.made_pictures.archive import write_made_archive
-from lodeworks_controller.domain.task.run import Output
-from lodeworks_controller.service.content_scope import task_scope
 from lodeworks_controller.storage.segments.pool import Pool
 from lodeworks_formats.protocol import asset_path
 from lodeworks_formats.segments import read_pictures
-from lodeworks_formats.task_inputs import ExportOptions, GenerateOptions, IngestOptions
+from lodeworks_formats.task_inputs import ExportOptions, GenerateOptions
 
 
 @pytest.fixture(scope="session")
@@ -30,28 +28,6 @@ async def world(tmp_path, pool):
     opened = await DatasetWorld(tmp_path, pool).open()
     yield opened
     await opened.close()
-
-
-async def import_file(world, archive, project, to, *, unknown="add"):
-    """Runs the executor on an archive, as a worker would, and takes in what it left."""
-    task = await world.start_import(project, to, unknown=unknown)
-    folder = world.root / task.id
-    blobs = folder / "blobs"
-    blobs.mkdir(parents=True)
-    exchange = folder / "exchange"
-    report = await asyncio.to_thread(
-        ingest, archive, exchange=exchange, blobs=blobs, options=IngestOptions(), progress=lambda *_: None
-    )
-    stored = [await world.blobs.put_file(path) for path in sorted(blobs.rglob("*")) if path.is_file()]
-    left = await world.blobs.put_file(exchange)
-    told = await world.blobs.put_bytes(report.to_bytes())
-    async with world.store.transaction() as tx:
-        await tx.blobs.reference(task_scope(task.id), [blob.digest for blob in (*stored, left, told)])
-    outputs = (
-        Output("exchange", left.digest, left.size_bytes),
-        Output("report", told.digest, told.size_bytes),
-    )
-    return await world.finish(task, outputs)
 
 
 async def test_made_pictures_come_in_and_go_out_again_the_same(world, tmp_path):
