@@ -8,7 +8,7 @@ A `Box.shape` is such an outline as JSON text:
 What others call:
 
     check_outline(raw) raises FormatError BAD_SHAPE        outline_edges(raw) -> (x, y, w, h)
-    scale_outline(text, factor_x=, factor_y=) -> text
+    scale_outline(text, factor_x=, factor_y=) -> text      turn_mask(raw, flip_x=, flip_y=, transpose=) -> text
 """
 
 import json
@@ -116,22 +116,48 @@ def scale_outline(text: str, *, factor_x: float, factor_y: float) -> str:
         scaled: Any = [[value * factors[place % 2] for place, value in enumerate(polygon)] for polygon in raw]
         return json.dumps(scaled, separators=(",", ":"))
     mask = _resized(read_mask(raw), factor_x=factor_x, factor_y=factor_y)
-    counts: Any = list(mask.counts)
-    if isinstance(raw["counts"], str):
-        counts = _compressed(mask.counts)
-    return json.dumps({"size": [mask.height, mask.width], "counts": counts}, separators=(",", ":"))
+    return _written(mask, like=raw)
+
+
+def turn_mask(raw: Any, *, flip_x: bool, flip_y: bool, transpose: bool) -> str:
+    """Returns run lengths of the mask flipped, then transposed, in their own form; raises FormatError BAD_SHAPE."""
+    mask = read_mask(raw)
+    columns = mask.columns()
+    if flip_x:
+        columns.reverse()
+    if flip_y:
+        columns = [[(mask.height - end, mask.height - first) for first, end in reversed(runs)] for runs in columns]
+    if not transpose:
+        return _written(_of_columns(columns, height=mask.height), like=raw)
+    rows: list[list[tuple[int, int]]] = [[] for _ in range(mask.height)]
+    for column, runs in enumerate(columns):
+        for first, end in runs:
+            for row in rows[first:end]:
+                if row and row[-1][1] == column:
+                    row[-1] = (row[-1][0], column + 1)
+                else:
+                    row.append((column, column + 1))
+    return _written(_of_columns(rows, height=mask.width), like=raw)
 
 
 def _resized(mask: Mask, *, factor_x: float, factor_y: float) -> Mask:
     width, height = max(1, round(mask.width * factor_x)), max(1, round(mask.height * factor_y))
-    columns = mask.columns()
     ratio_x, ratio_y = mask.width / width, height / mask.height
+    # The rows whose middle falls into a run.
+    columns = [
+        [(math.ceil(first * ratio_y - 0.5), math.ceil(end * ratio_y - 0.5)) for first, end in runs]
+        for runs in mask.columns()
+    ]
+    chosen = [columns[min(mask.width - 1, int((column + 0.5) * ratio_x))] for column in range(width)]
+    return _of_columns(chosen, height=height)
+
+
+def _of_columns(columns: Sequence[Sequence[tuple[int, int]]], *, height: int) -> Mask:
+    """Returns the mask whose columns hold these runs of rows, in their order."""
     runs: list[tuple[int, int]] = []
-    for column in range(width):
-        top = column * height
-        for first, end in columns[min(mask.width - 1, int((column + 0.5) * ratio_x))]:
-            # The rows whose middle falls into the run.
-            begin, behind = (top + math.ceil(row * ratio_y - 0.5) for row in (first, end))
+    for column, found in enumerate(columns):
+        for first, end in found:
+            begin, behind = column * height + first, column * height + end
             if runs and runs[-1][1] == begin:
                 runs[-1] = (runs[-1][0], behind)
             elif behind > begin:
@@ -140,7 +166,13 @@ def _resized(mask: Mask, *, factor_x: float, factor_y: float) -> Mask:
     for begin, behind in runs:
         counts += [begin - place, behind - begin]
         place = behind
-    return Mask(height, width, (*counts, width * height - place))
+    return Mask(height, len(columns), (*counts, len(columns) * height - place))
+
+
+def _written(mask: Mask, *, like: Any) -> str:
+    """Returns a mask as text, compressed if the given one is."""
+    counts: Any = _compressed(mask.counts) if isinstance(like["counts"], str) else list(mask.counts)
+    return json.dumps({"size": [mask.height, mask.width], "counts": counts}, separators=(",", ":"))
 
 
 def _decompressed(text: str) -> list[int]:

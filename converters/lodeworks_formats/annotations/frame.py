@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lodeworks_formats.boxes import Box
+from lodeworks_formats.errors import FormatError
+from lodeworks_formats.outlines import turn_mask
 
 LEAST_SIDE_PX = 1e-3
 """A side below this is none: its square would vanish in the float32 of the segments."""
@@ -14,6 +16,7 @@ _CHANGES = ("BOX_CLIPPED", "SHAPE_DROPPED")
 _TOLERATED_PX = 1.0 + 1e-6
 _LARGEST_TURNED = 4
 _SWAPS_SIDES = range(5, 9)
+_FLIPS_X, _FLIPS_Y = (2, 3, 7, 8), (3, 4, 6, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def _round_pair(low: float, high: float, *, limit: int) -> tuple[int, int]:
 
 
 def upright_box(box: Box, *, orientation: int, width: int, height: int) -> Box:
-    """Returns a box of the stored frame in the upright frame; outlines turn along, masks (RLE) are dropped.
+    """Returns a box of the stored frame in the upright frame, its outline with it; one that does not fit is dropped.
 
     Args:
         box: In the frame of the stored pixels.
@@ -109,9 +112,9 @@ def upright_box(box: Box, *, orientation: int, width: int, height: int) -> Box:
 
 def _upright_point(x: float, y: float, *, orientation: int, width: int, height: int) -> tuple[float, float]:
     # 5 transposes; 6 turns by 90° clockwise; 7 transposes over the other diagonal; 8 turns by 270°.
-    if orientation in (2, 3, 7, 8):
+    if orientation in _FLIPS_X:
         x = width - x
-    if orientation in (3, 4, 6, 7):
+    if orientation in _FLIPS_Y:
         y = height - y
     return (y, x) if orientation in _SWAPS_SIDES else (x, y)
 
@@ -119,14 +122,17 @@ def _upright_point(x: float, y: float, *, orientation: int, width: int, height: 
 def _upright_outline(shape: str, *, orientation: int, width: int, height: int) -> str | None:
     turned = []
     try:
-        polygons = json.loads(shape)
-        if not isinstance(polygons, list):
-            return None
-        for polygon in polygons:
+        found = json.loads(shape)
+        if isinstance(found, dict):
+            if found.get("size") != [height, width]:
+                return None
+            flips = {"flip_x": orientation in _FLIPS_X, "flip_y": orientation in _FLIPS_Y}
+            return turn_mask(found, **flips, transpose=orientation in _SWAPS_SIDES)
+        for polygon in found:
             points = zip(polygon[0::2], polygon[1::2], strict=False)
             moved = (_upright_point(x, y, orientation=orientation, width=width, height=height) for x, y in points)
             turned.append([value for point in moved for value in point])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, FormatError):
         return None
     return json.dumps(turned, separators=(",", ":"))
 

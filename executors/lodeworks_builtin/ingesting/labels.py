@@ -74,7 +74,7 @@ def labels_in_frame(
 
 
 def _lost_shapes(before: Iterable[Box], after: Iterable[Box]) -> Iterator[BoxProblem]:
-    message = "the mask of the box cannot be turned upright with its picture and was dropped; the box was kept"
+    message = "the mask of the box has another size than its picture and was dropped; the box was kept"
     for drawn, turned in zip(before, after, strict=True):
         if drawn.shape is not None and turned.shape is None:
             yield BoxProblem("SHAPE_DROPPED", message, drawn.class_name, (drawn.x, drawn.y, drawn.w, drawn.h))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lodeworks_formats import outlines
 from lodeworks_formats.annotations import ark, coco, frame, voc, yolo
 from lodeworks_formats.boxes import Box
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.pictures import Picture
+from pycocotools import mask as judge
 
 WIDTH, HEIGHT = 640, 480
 PICTURE = Picture("ab" * 32, "jpg", WIDTH, HEIGHT)
@@ -213,6 +215,32 @@ def test_a_box_turns_with_its_pixels(orientation):
     rows, columns = np.nonzero(turned)
     box = frame.upright_box(Box("a", 7, 5, 20, 10), orientation=orientation, width=64, height=48)
     assert (box.x, box.y, box.x2, box.y2) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_turns_with_its_pixels(orientation, compressed):
+    image = np.zeros((48, 64), np.uint8)
+    image[5:15, 7:27] = image[10:40, 20:24] = image[0, 63] = image[47, 0] = 1
+    flipped = {2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1], 5: image.T, 6: np.rot90(image, -1)}
+    flipped |= {1: image, 7: image[::-1, ::-1].T, 8: np.rot90(image)}
+    raw = judge.encode(np.asfortranarray(image))
+    shape = {"size": [48, 64], "counts": raw["counts"].decode()}
+    if not compressed:
+        shape["counts"] = list(outlines.read_mask(shape).counts)
+    given = Box("a", 0, 0, 64, 48, shape=json.dumps(shape))
+    turned = json.loads(frame.upright_box(given, orientation=orientation, width=64, height=48).shape)
+    assert isinstance(turned["counts"], str) is compressed
+    drawn = np.zeros(turned["size"], np.uint8)
+    for column, runs in enumerate(outlines.read_mask(turned).columns()):
+        for first, end in runs:
+            drawn[first:end, column] = 1
+    assert (drawn == flipped[orientation]).all()
+
+
+def test_a_mask_of_another_size_cannot_turn_along():
+    given = Box("a", 0, 0, 64, 48, shape='{"size":[24,32],"counts":[768]}')
+    assert frame.upright_box(given, orientation=6, width=64, height=48).shape is None
 
 
 @pytest.mark.parametrize("name", ["a\nb", "x" * 201, "a\u200b\x7f"])
