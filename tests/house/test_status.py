@@ -15,6 +15,7 @@ ROWS = status_rows()
 WORKING = [row for row in ROWS if row.state == "works"]
 PAGES = {
     "tests/e2e/test_bring_your_own_onnx.py": ("bring-your-own-onnx",),
+    "tests/e2e/test_bring_your_ymir_image.py": ("bring-your-ymir-image",),
     "tests/e2e/test_write_an_executor.py": ("write-an-executor",),
     "tests/e2e/test_content_pages.py": ("blobs", "logs"),
     "tests/e2e/test_dataset_page.py": ("datasets",),
