@@ -1,6 +1,8 @@
 """A program that commits, deletes, releases and collects dataset versions until somebody kills it, and a check after.
 
-Run by `python dataset_committer.py ROOT [broken]`; prints a line once it works. Opened by import for the check.
+Run by `python dataset_committer.py`, it has everything loaded and waits: each line `ROOT [broken]` on its input starts
+a child that works in that folder. The child says `working PID` once it does, the program `ended STATUS` once the child
+is gone. Opened by import for the check.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import os
 import random
 import sys
+import traceback
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,11 +26,13 @@ from lodeworks_controller.domain.dataset import VersionState
 from lodeworks_controller.domain.identity import Principal
 from lodeworks_controller.domain.manifest import digests_of
 from lodeworks_controller.domain.operation import Filter, Sample
+from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.errors import LodeworksError, NotFoundError
 from lodeworks_controller.service.collection import Collection, CollectionTerms
 from lodeworks_controller.service.content_scope import project_scope
 from lodeworks_controller.service.dataset_release import DatasetRelease
 from lodeworks_controller.service.sparing import SparingBlobs
+from lodeworks_controller.service.task_rows import TaskFilter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +130,7 @@ class Committer:
         steps = (self.bring, self.derive, self.drop, self.collect)
         while True:
             try:
-                await self._chance.choices(steps, weights=(3, 6, 2, 3))[0]()
+                await self._chance.choices(steps, weights=(6, 8, 2, 3))[0]()
             except LodeworksError:
                 continue
 
@@ -163,13 +169,21 @@ class Committer:
         await self._world.collection.run()
 
 
+async def give_up(world: CommitterWorld) -> None:
+    """Ends the tasks of a program that was killed: nobody reports on them, and they would keep their datasets."""
+    running = frozenset(state for state in TaskState if not state.final)
+    async with world.store.snapshot() as tx:
+        left = await tx.tasks.list(TaskFilter(states=running, limit=1_000))
+    for task in left:
+        await world.task_service.cancel(world.administrator, task.id)
+
+
 async def work(root: Path, *, broken: bool) -> None:
     """Commits and collects for ever."""
     world = await opened(root)
+    await give_up(world)
     committer = Committer(world)
-    for module in ("arrival", "inspection", "membership", "tagging", "difference", "view"):
-        importlib.import_module(f"lodeworks_controller.storage.segments.{module}")
-    print("working", flush=True)
+    print(f"working {os.getpid()}", flush=True)
     if not broken:
         await committer.go_on()
     await committer.bring()
@@ -191,12 +205,13 @@ async def check(root: Path) -> tuple[int, list[str]]:
         scope = project_scope(found.project.id)
         async with world.store.snapshot() as tx:
             living = await tx.datasets.living(found.project.id)
+        sound: set[str] = set()
         for version in living:
             if version.state is not VersionState.READY:
                 if version.content is not None:
                     wrong.append(f"{version.full_name} is {version.state.value} and has content")
                 continue
-            problem = await _problem(world, version, scope)
+            problem = await _problem(world, version, scope, sound)
             wrong += [f"{version.full_name}: {problem}"] if problem else []
             whole += not problem
     finally:
@@ -204,7 +219,8 @@ async def check(root: Path) -> tuple[int, list[str]]:
     return whole, wrong
 
 
-async def _problem(world: CommitterWorld, version: Any, scope: str) -> str:
+async def _problem(world: CommitterWorld, version: Any, scope: str, sound: set[str]) -> str:
+    """Returns what is wrong with a version; objects that are in the set were read, and their bytes are right."""
     content = version.require_content()
     if await world.kept.find_missing([content.manifest_digest]):
         return "its manifest is missing"
@@ -219,11 +235,13 @@ async def _problem(world: CommitterWorld, version: Any, scope: str) -> str:
     missing = await world.kept.find_missing(needed)
     async with world.store.snapshot() as tx:
         nobodys = set(needed) - await tx.blobs.referenced(scope, needed)
-    damaged = [one for one in needed if one not in missing and _digest(await world.kept.read(one)) != one]
+    unread = set(needed) - missing - sound
+    damaged = [one for one in sorted(unread) if _digest(await world.kept.read(one)) != one]
+    sound |= unread - set(damaged)
     if missing or nobodys or damaged:
         return f"{len(missing)} objects are missing, {len(nobodys)} belong to nobody, {len(damaged)} are damaged"
-    shown = await world.pictures("cells", version.full_name)
-    found = len(shown), sum(len(entry.boxes or ()) for entry in shown)
+    shown = await world.datasets.page(world.administrator, "cells", version.full_name, limit=1_000)
+    found = len(shown.pictures), sum(len(entry.boxes or ()) for _, entry in shown.pictures)
     told = content.statistics.pictures, content.statistics.boxes
     return "" if found == told else f"it shows {found} pictures and boxes, and should show {told}"
 
@@ -236,11 +254,7 @@ async def orphans(root: Path) -> int:
     """Collects twice, and returns how many blobs are stored that nobody refers to."""
     world = await opened(root)
     try:
-        async with world.store.transaction() as tx:
-            found = await world.projects.get(world.administrator, "cells")
-            for version in await tx.datasets.living(found.project.id):
-                if version.state is VersionState.CREATING:  # its task died with the program
-                    await tx.datasets.put_version(version.fail("killed"))
+        await give_up(world)
         for _ in range(3):
             await world.release.run()
             await asyncio.sleep(0)
@@ -252,6 +266,23 @@ async def orphans(root: Path) -> int:
         await world.close()
 
 
+def main() -> None:
+    """Starts a child for each line, one at a time: what takes seconds to load is loaded once."""
+    for module in ("arrival", "inspection", "membership", "tagging", "difference", "view"):
+        importlib.import_module(f"lodeworks_controller.storage.segments.{module}")
+    for line in sys.stdin:
+        root, _, how = line.strip().partition(" ")
+        Path(root).mkdir(parents=True, exist_ok=True)
+        child = os.fork()
+        if child == 0:
+            try:
+                asyncio.run(work(Path(root), broken=how == "broken"))
+            finally:
+                traceback.print_exc()
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        print(f"ended {os.waitstatus_to_exitcode(status)}", flush=True)
+
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    asyncio.run(work(Path(sys.argv[1]), broken=sys.argv[2:] == ["broken"]))
+    main()
