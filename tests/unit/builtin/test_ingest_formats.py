@@ -154,14 +154,17 @@ def test_shapes_of_coco_are_kept(tmp_path):
     assert (third.x, third.y, third.w, third.h) == (2, 3, 10, 10)
 
 
-def test_outlines_turn_with_their_picture_and_masks_are_dropped(tmp_path):
-    shapes = [{"segmentation": [[1, 1, 5, 1, 5, 5]]}, {"segmentation": {"size": [48, 64], "counts": [3072]}}]
-    raw = json.loads(coco([(1, "a.jpg")], [(1, shape) for shape in shapes]))
+def test_outlines_turn_with_their_picture_and_masks_of_another_size_are_dropped(tmp_path):
+    masks = [{"size": [48, 64], "counts": [47, 1, 3024]}, {"size": [24, 32], "counts": [768]}]
+    shapes = [[[1, 1, 5, 1, 5, 5]], *masks]
+    raw = json.loads(coco([(1, "a.jpg")], [(1, {"segmentation": shape}) for shape in shapes]))
     raw["images"][0] |= {"width": 64, "height": 48}
     files = {"x.json": json.dumps(raw).encode(), "images/a.jpg": with_exif(picture(), 6)}
     told, rows = taken(zipped(tmp_path / "s.zip", files), tmp_path)
     assert json.loads(rows["a.jpg"].boxes[0].shape) == [[47, 1, 47, 5, 43, 5]]
-    assert rows["a.jpg"].boxes[1].shape is None
+    # The lowest pixel of the first column is the first one of the picture that is turned by 90° clockwise.
+    assert json.loads(rows["a.jpg"].boxes[1].shape) == {"size": [64, 48], "counts": [0, 1, 3071]}
+    assert rows["a.jpg"].boxes[2].shape is None
     assert told["reasons"] == {"SHAPE_DROPPED": 1}
 
 
