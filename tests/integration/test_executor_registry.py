@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from lodeworks_controller.domain.executor import ExecutorOperation, ExecutorPolicy
 from lodeworks_controller.domain.identity import InstallationRole, Principal
+from lodeworks_controller.domain.project import ObjectType
 from lodeworks_controller.errors import (
     BadOutputError,
     ConflictError,
@@ -196,6 +199,29 @@ async def test_what_a_worker_read_is_registered_and_pinned_anew_on_wish(world: M
         assert (await world.part.executors.get(who, "yolo")).executor.image == f"host/yolo@sha256:{expected}"
     assert list((await world.part.executors.get(who, "yolo")).executor.templates) == [ExecutorOperation.INFER]
     await registry.delete(who, "yolo")
+
+
+async def test_a_project_gets_the_templates_of_its_object_type(world: ModelWorld):
+    await world.labelled()
+    images, who = world.part.images, world.administrator
+    task = await world.task(await images.add(who, "many", image="host/yolo:1", project=PROJECT))
+    manual = _image(
+        "aa",
+        **{"manifest.yaml": "object_type: [4, 2]"},
+        **{"det__training_template": "a: 1\n", "instance-seg__training_template": "b: 2\n"},
+    )
+    await world.finish(task, await world.outputs({"image": manual}))
+    async with world.store.snapshot() as tx:
+        masks = await tx.projects.find(PROJECT)
+    for object_type, number, setting in ((ObjectType.DETECTION, 2, "a"), (ObjectType.INSTANCE_SEGMENTATION, 4, "b")):
+        async with world.store.transaction() as tx:
+            await tx.projects.put(replace(masks, object_type=object_type))
+        async with world.store.snapshot() as tx:
+            found = await world.part.executors.find(tx, "many", project_id=masks.id)
+        assert (found.object_type, found.templates) == (
+            number,
+            {ExecutorOperation.TRAIN: f"{setting}: {number // 2}\n"},
+        )
 
 
 async def test_what_is_no_manual_or_comes_too_late_is_not_registered(world: ModelWorld):

@@ -7,7 +7,7 @@ is made, so that a mistyped key costs a second and not a training.
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -110,6 +110,12 @@ class Executor:
     def object_types(self) -> tuple[int, ...]:
         """All object types that it handles, its first one first."""
         return tuple(dict.fromkeys((self.object_type, *self.by_type)))
+
+    def for_type(self, object_type: int) -> "Executor":
+        """Returns the executor with its templates for that object type, where it handles it; else as it is."""
+        if object_type not in self.by_type or object_type == self.object_type:
+            return self
+        return replace(self, object_type=object_type, templates=self.by_type[object_type])
 
     def can(self, operation: ExecutorOperation) -> bool:
         """Says whether it can do that."""

@@ -9,6 +9,7 @@ from lodeworks_formats.protocol import RESERVED_KEYS, parse_config, parse_size, 
 
 from lodeworks_controller.domain.executor import Executor, ExecutorOperation, SettingsCheck
 from lodeworks_controller.domain.identity import Principal, ProjectRole
+from lodeworks_controller.domain.project import ObjectType
 from lodeworks_controller.domain.task.lane import Wants
 from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.placement import Candidate, waiting_reason
@@ -21,6 +22,11 @@ from lodeworks_controller.service.store import Store, Transaction
 DEFAULT_TRAINER: Final = "detector"
 DEFAULT_EXPORT_FORMAT: Final = "voc:raw"
 _MOST_PROJECTS = 10_000
+_OBJECT_TYPES: Final[Mapping[ObjectType, int]] = {
+    ObjectType.DETECTION: 2,
+    ObjectType.SEMANTIC_SEGMENTATION: 3,
+    ObjectType.INSTANCE_SEGMENTATION: 4,
+}
 
 
 class ExecutorRows(Protocol):
@@ -127,7 +133,7 @@ class ExecutorService:
                 f"`lode executor share {found.name}`"
             )
             raise NotFoundError("EXECUTOR_NOT_FOUND", message, name=name_or_id)
-        return found
+        return found if project_id is None else found.for_type(await _object_type(tx, project_id))
 
     async def choose(
         self,
@@ -153,7 +159,7 @@ class ExecutorService:
             if associated:
                 return await self.find(tx, associated, project_id=project_id)
             if not runs_here and trainer.can(operation) and trainer.usable_in(project_id):
-                return trainer
+                return await self.find(tx, trainer.id, project_id=project_id)
         return await self.find(tx, default)
 
     def in_force(self, executor: Executor, operation: ExecutorOperation, settings_yaml: str) -> SettingsInForce:
@@ -234,6 +240,11 @@ def _shm_bytes(template: Mapping[str, object]) -> int:
         return parse_size(str(told)) if told else 0
     except FormatError as error:
         raise InvalidError("TEMPLATE_INVALID", f"shm_size of the template: {error}", field="templates") from error
+
+
+async def _object_type(tx: Transaction, project_id: str) -> int:
+    """Returns the number that the executor protocol has for what a project's models find."""
+    return _OBJECT_TYPES[(await tx.projects.get(project_id)).object_type]
 
 
 async def _seen_by(tx: Transaction, principal: Principal, executors: Sequence[Executor]) -> Sequence[Executor]:
