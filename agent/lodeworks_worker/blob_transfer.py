@@ -71,7 +71,7 @@ class GrpcBlobTransfer:
 
     async def send(self, scope: Scope, files: Sequence[LocalFile]) -> None:
         """Brings files to the controller; what it has is not sent."""
-        blobs = [LocalBlob(one.digest, one.size_bytes, one.path) for one in files]
+        blobs = [LocalBlob(one.digest, one.size_bytes, one.path, one.start) for one in files]
         try:
             await upload(self._wire(scope), blobs)
         except grpc.RpcError as error:

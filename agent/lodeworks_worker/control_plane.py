@@ -153,11 +153,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file of this machine by its content."""
+    """A file of this machine by its content, or a part of one that begins at a byte."""
 
     digest: str
     size_bytes: int
     path: Path
+    start: int = 0
 
 
 class ControlPlane(Protocol):

@@ -227,13 +227,7 @@ class HeldRun:
             end=self.end,
             journal=self._save,
         )
-        ahead = BlobsAhead(
-            folder=self._folder / "out" / "lode" / BLOBS,
-            scope=self._scope,
-            transfer=self._kit.transfer,
-            log=self._kit.log,
-        )
-        blobs = has_blobs(self.grant)
+        ahead, blobs = self._blobs_ahead(), has_blobs(self.grant)
         keeper = CheckpointKeeper(
             folder=self._folder,
             scope=self._scope,
@@ -289,6 +283,8 @@ class HeldRun:
             pulls=self.grant.run.executor == PULL_PROGRAM,
         )
         if entry.handle is not None and entry.verdict is None:
+            if has_blobs(self.grant):
+                await self._blobs_ahead().send()
             judgement, outputs = await send_outputs(
                 self.grant, judgement, folder=self._folder, cache=self._kit.cache, transfer=self._kit.transfer
             )
@@ -303,6 +299,10 @@ class HeldRun:
             self._pump.offsets = await pump_metrics(self._kit.control, self._scope, folder=self._folder, offsets=before)
             if self._pump.offsets == before:
                 return
+
+    def _blobs_ahead(self) -> BlobsAhead:
+        folder = self._folder / "out" / "lode" / BLOBS
+        return BlobsAhead(folder=folder, scope=self._scope, transfer=self._kit.transfer, log=self._kit.log)
 
     def _outcome(self, judgement: Judgement, outputs: tuple[Output, ...]) -> Outcome:
         entry, ended = self._entry, self._entry.exit

@@ -12,6 +12,7 @@ from imports import measure, write_source
 from lodeworks_builtin.export import export
 from lodeworks_builtin.ingest import ingest
 from lodeworks_builtin.signals import measured
+from lodeworks_formats.blob_pack import read_packed
 from lodeworks_formats.protocol import asset_path
 from lodeworks_formats.segments import read_pictures, write_pictures
 from lodeworks_formats.task_inputs import ExportOptions, IngestOptions
@@ -50,11 +51,11 @@ def measure_functions(bench: Bench, *, pictures: int) -> Path:
     bench.note(name, pictures / best[0], "/s core", least=3_000, always=True)
     rows = list(read_pictures(out / "exchange"))
     assert len(rows) == pictures, len(rows)
-    assets = folder / "assets"
-    for row in rows:
-        place = assets / asset_path(row.hash_name)
+    assets, names = folder / "assets", {row.digest: row.hash_name for row in rows}
+    for digest, data in read_packed(out / "blobs").items():
+        place = assets / asset_path(names[digest])
         place.parent.mkdir(parents=True, exist_ok=True)
-        (out / "blobs" / row.digest).rename(place)
+        place.write_bytes(data)
     best = [float("inf")]
     for _ in range(_ROUNDS):
         with _spent(best):

@@ -4,6 +4,7 @@ Class names pass through exactly as written; aliases and unknown classes are the
 """
 
 import hashlib
+from contextlib import closing
 from pathlib import Path
 
 from lodeworks_executor import ErrorCode, ExecutorError, Task
@@ -80,8 +81,10 @@ def ingest(
     Raises:
         FormatError: The source as a whole is hostile, broken or empty; nothing of it should be used.
     """
-    blob_folder = BlobFolder(blobs)
-    with opened_source(source, options=options, work_folder=exchange.parent) as opened:
+    with (
+        closing(BlobFolder(blobs)) as blob_folder,
+        opened_source(source, options=options, work_folder=exchange.parent) as opened,
+    ):
         report = IngestReport("")
         reader = truth_reader(opened, options=options, report=report)
         if known is not None:

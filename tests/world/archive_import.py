@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lodeworks_builtin.ingest import ingest
 from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.service.content_scope import task_scope
+from lodeworks_formats.blob_pack import read_packed
 from lodeworks_formats.task_inputs import IngestOptions
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ async def import_file(
     report = await asyncio.to_thread(
         ingest, archive, exchange=exchange, blobs=blobs, options=IngestOptions(), progress=lambda *_: None
     )
-    stored = [await world.blobs.put_file(path) for path in sorted(blobs.rglob("*")) if path.is_file()]
+    stored = [await world.blobs.put_bytes(data) for data in read_packed(blobs).values()]
     left = await world.blobs.put_file(exchange)
     told = await world.blobs.put_bytes(report.to_bytes())
     async with world.store.transaction() as tx:

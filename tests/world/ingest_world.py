@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from lodeworks_builtin.ingest import ingest
+from lodeworks_formats.blob_pack import read_packed
 from lodeworks_formats.manifest import sha256_hex
 from lodeworks_formats.pictures import Picture, check_picture
 from lodeworks_formats.segments import read_pictures
@@ -76,10 +77,11 @@ def taken(source: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, Any],
     assert told["boxes"]["accepted"] == sum(len(row.boxes or ()) for row in rows) == sum(told["classes"].values())
     assert shares == sorted(shares)
     assert not list(out.glob("*.part"))
+    blobs = read_packed(out / "blobs")
+    assert all(sha256_hex(data) == digest for digest, data in blobs.items())
     for row in rows:
         check_picture(row)
-        assert sha256_hex((out / "blobs" / row.digest).read_bytes()) == row.digest
-        assert sha256_hex((out / "blobs" / row.upright_digest).read_bytes()) == row.upright_digest
+        assert {row.digest, row.upright_digest} <= blobs.keys()
     return told, {row.names[0]: row for row in rows}
 
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from lodeworks_formats import task_inputs
+from lodeworks_formats.blob_pack import is_packed_name
 from lodeworks_formats.protocol import INFER, MINING, TRAINING
 from lodeworks_formats.ymir_results import FAILED, Monitor, parse_monitor
 
@@ -55,6 +56,8 @@ def _own_form(out: Path) -> list[Found]:
         role = str(path.relative_to(root))
         if role == "metrics.jsonl" or role.startswith(f"{plan.CHECKPOINT}/"):
             continue
+        if role.startswith(f"{task_inputs.BLOBS}/") and is_packed_name(path.name):
+            continue  # they are sent before
         found.append(Found(role, path, listed=not role.startswith(f"{task_inputs.BLOBS}/")))
     return found
 

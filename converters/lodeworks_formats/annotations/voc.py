@@ -115,6 +115,8 @@ def _box(item: ET.Element) -> Box | tuple[str, str, str, tuple[float, ...]]:
 
 def _outline(text: str) -> str | None:
     """Returns the outline that our own exports write beside the box; None for none, and for what is none of ours."""
+    if not text:
+        return None
     try:
         check_outline(json.loads(text))
     except (ValueError, RecursionError, FormatError):

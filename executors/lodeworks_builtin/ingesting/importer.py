@@ -98,6 +98,10 @@ class Importer:
         """Returns what, with the pictures, their places and the merges, lets another importer go on from here."""
         return {"done": self.done, "report": self._report.state(), "mapped": self._intake.classes.counts}
 
+    def flush(self) -> None:
+        """Lets the worker have the blobs of all pictures that were yielded."""
+        self._blobs.flush()
+
     def places(self) -> bytes:
         """Returns the place of each picture that was yielded among the candidates."""
         return self._places.tobytes()

@@ -106,6 +106,7 @@ class Parts:
             write_pictures(path, self._one_part(chain((first,), pictures)), kind="exchange")
             self._paths.append(path)
             self._leave_mark()
+        self._importer.flush()
 
     def join(self, exchange: Path) -> int:
         """Makes the exchange form of the parts, with what identical pictures add; returns how many pictures it has."""
@@ -132,6 +133,7 @@ class Parts:
         if self._checkpoint is None or soon:
             return
         self._marked_at = now
+        self._importer.flush()
         state = {"version": _VERSION, "identity": self._identity, "parts": len(self._paths), **self._importer.state()}
         with self._checkpoint.saving(f"{self._importer.done}") as folder:
             for number, path in enumerate(self._paths):

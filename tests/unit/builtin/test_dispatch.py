@@ -10,6 +10,7 @@ from lodeworks_builtin.__main__ import main
 from lodeworks_builtin.made_pictures.archive import made_pictures
 from lodeworks_builtin.registry import BUILTINS
 from lodeworks_formats import task_inputs
+from lodeworks_formats.blob_pack import read_packed
 from lodeworks_formats.protocol import Environment, asset_path, render_environment
 from lodeworks_formats.segments import read_pictures
 from lodeworks_formats.task_inputs import ExportOptions, GenerateOptions
@@ -56,7 +57,7 @@ def test_ingest_then_export_through_files_alone(run):
     assert json.loads((out / "lode" / "report").read_bytes())["pictures"]["accepted"] == 3
     assert (out / "monitor.txt").read_text().startswith("task-1\t")
     rows = list(read_pictures(out / "lode" / "exchange"))
-    blobs = [(row.hash_name, (out / "lode" / "blobs" / row.digest).read_bytes()) for row in rows]
+    blobs = [(row.hash_name, read_packed(out / "lode" / "blobs")[row.digest]) for row in rows]
     inputs = {
         task_inputs.VIEW: (out / "lode" / "exchange").read_bytes(),
         task_inputs.OPTIONS: ExportOptions().to_bytes(),

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from ingest_world import CELL, picture, reasons, taken, voc, with_exif, zipped
+from lodeworks_formats.blob_pack import read_packed
 from lodeworks_formats.boxes import Box
 from lodeworks_formats.errors import FormatError
 
@@ -179,7 +180,7 @@ def test_boxes_live_in_the_upright_frame(tmp_path, orientation, frame):
     assert (row.width, row.height, row.orientation) == (*size, orientation)
     assert row.boxes == (box,)
     assert (row.derived_digest is None) == (orientation == 1)
-    copy = np.frombuffer((tmp_path / "out" / "blobs" / row.upright_digest).read_bytes(), np.uint8)
+    copy = np.frombuffer(read_packed(tmp_path / "out" / "blobs")[row.upright_digest], np.uint8)
     plain = cv2.imdecode(copy, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     assert plain.shape == upright.shape
     assert np.abs(plain.astype(int) - upright).mean() < 2
@@ -204,7 +205,7 @@ def test_webp_and_tiff_get_an_upright_png(tmp_path, extension, orientation):
     _, rows = taken(zipped(tmp_path / "s.zip", {f"images/a.{extension}": data}), tmp_path)
     row = rows[f"a.{extension}"]
     assert row.upright_extension == "png"
-    copy = np.frombuffer((tmp_path / "out" / "blobs" / row.upright_digest).read_bytes(), np.uint8)
+    copy = np.frombuffer(read_packed(tmp_path / "out" / "blobs")[row.upright_digest], np.uint8)
     plain = cv2.imdecode(copy, cv2.IMREAD_COLOR)
     turns = {2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1], 5: image.transpose(1, 0, 2)}
     turns |= {1: image, 6: np.rot90(image, -1), 7: np.rot90(image, 2).transpose(1, 0, 2), 8: np.rot90(image)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from lodeworks_executor.checkpoint import Checkpoint
+from lodeworks_formats.blob_pack import PackWriter, pack_path, packs, read_packed
 from lodeworks_worker.blobs_ahead import BlobsAhead, has_blobs
 from lodeworks_worker.checkpoint_keeper import CheckpointKeeper
 from lodeworks_worker.control_plane import LocalFile, Scope
@@ -27,7 +28,9 @@ class Sent:
     async def send(self, scope: Scope, files: Sequence[LocalFile]) -> None:
         if self.away:
             raise UnreachableError("nobody answers")
-        assert all(hashlib.sha256(one.path.read_bytes()).hexdigest() == one.digest for one in files)
+        for one in files:
+            data = one.path.read_bytes()[one.start : one.start + one.size_bytes]
+            assert hashlib.sha256(data).hexdigest() == one.digest
         self.names.extend(one.digest for one in files)
 
 
@@ -63,6 +66,32 @@ async def test_whole_blobs_go_and_half_ones_stay(folder: Path, tmp_path: Path) -
     assert await moves.send() == 1
     assert await moves.send() == 0
     assert sent.names == [whole, half]
+
+
+async def test_packs_go_when_they_are_whole(folder: Path) -> None:
+    sent, writer = Sent(), PackWriter(folder)
+    moves = ahead(folder, sent)
+    datas = [b"one", b"", b"three" * 50]
+    digests = [hashlib.sha256(data).hexdigest() for data in datas]
+    for digest, data in zip(digests, datas, strict=True):
+        writer.put(digest, data)
+    assert await moves.send() == 0
+    writer.flush()
+    assert await moves.send() == len(datas)
+    assert sent.names == digests
+    assert read_packed(folder) == {}
+    assert packs(folder) == []
+
+
+async def test_a_pack_that_is_none_is_left_out(folder: Path) -> None:
+    sent, writer = Sent(), PackWriter(folder)
+    writer.put(hashlib.sha256(b"cut").hexdigest(), b"cut")
+    writer.flush()
+    pack_path(folder, packs(folder)[0]).write_bytes(b"cu")
+    writer.put(hashlib.sha256(b"whole").hexdigest(), b"whole")
+    writer.flush()
+    assert await ahead(folder, sent).send() == 1
+    assert sent.names == [hashlib.sha256(b"whole").hexdigest()]
 
 
 async def test_what_could_not_be_sent_stays(folder: Path) -> None:

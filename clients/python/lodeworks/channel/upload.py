@@ -34,11 +34,12 @@ _ASK_AT_ONCE: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class LocalBlob:
-    """A blob that lies here: sha256 in hex, its length, and the bytes or the file that hold it."""
+    """A blob that lies here: sha256 in hex, its length, the bytes or the file that hold it, and where in the file."""
 
     digest: str
     size_bytes: int
     source: bytes | Path
+    start: int = 0
 
 
 def blob_of_bytes(data: bytes) -> LocalBlob:
@@ -162,7 +163,7 @@ async def _chunks(blob: LocalBlob, *, offset: int) -> AsyncGenerator[bytes, None
         return
     file = await asyncio.to_thread(blob.source.open, "rb")
     with file:
-        file.seek(offset)
+        file.seek(blob.start + offset)
         remaining = blob.size_bytes - offset
         while remaining > 0:
             data = await asyncio.to_thread(file.read, min(CHUNK_BYTES, remaining))
@@ -189,7 +190,11 @@ def _batches(blobs: Sequence[LocalBlob]) -> Iterator[list[LocalBlob]]:
 
 
 def _content(blob: LocalBlob) -> bytes:
-    return blob.source if isinstance(blob.source, bytes) else blob.source.read_bytes()
+    if isinstance(blob.source, bytes):
+        return blob.source
+    with blob.source.open("rb", buffering=0) as file:
+        file.seek(blob.start)
+        return file.read(blob.size_bytes)
 
 
 async def _patiently(call: Callable[[], Awaitable[_T]], patience: Patience) -> _T:
