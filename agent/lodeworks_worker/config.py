@@ -107,6 +107,8 @@ class Config:
     fake_gpus: tuple[Gpu, ...] = ()
     registries: Mapping[str, Registry] = field(default_factory=dict)
     """By host, with its port where it has one."""
+    visible_gpus: tuple[str, ...] = ()
+    """What a program that a worker started was given."""
     file: Path | None = None
     """The file that was read, for programs of this worker that read it again."""
     checkpoint_s: int = _DEFAULT_CHECKPOINT_S
@@ -177,6 +179,7 @@ def _made(values: Mapping[str, Any], *, state: Path, variables: Mapping[str, str
         environments=environments,
         executors={name: _program(name, told) for name, told in _table(values, "executors").items()},
         fake_gpus=tuple(_gpu(one) for one in values.get("fake_gpus", ())),
+        visible_gpus=tuple(one for one in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if one),
         registries={host: _registry(host, told) for host, told in _table(values, "registries").items()},
         checkpoint_s=_whole(values, "checkpoint_s", _DEFAULT_CHECKPOINT_S),
         gpu_free_below_bytes=_whole(values, "gpu_free_below_bytes", _DEFAULT_GPU_FREE_BYTES),

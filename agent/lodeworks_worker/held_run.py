@@ -281,6 +281,7 @@ class HeldRun:
             ending_message=entry.ending_message,
             folder=self._folder,
             pulls=self.grant.run.executor == PULL_PROGRAM,
+            gpus=len(self.grant.gpu_uuids),
         )
         if entry.handle is not None and entry.verdict is None:
             if has_blobs(self.grant):

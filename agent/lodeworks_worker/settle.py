@@ -31,10 +31,12 @@ def judge(
     ending_message: str,
     folder: Path,
     pulls: bool = False,
+    gpus: int = 0,
 ) -> Judgement:
     """Returns what a run's end means: who ordered it first, then memory, then the exit and what the executor told.
 
-    `pulls` says that the run fetches an image: what fails on the network there is the fetching.
+    `pulls` says that the run fetches an image: what fails on the network there is the fetching. `gpus` is how many GPUs
+    it was given: who misses one and was given none was asked for wrongly.
     """
     if ending is FailureReason.CANCELLED:
         return Judgement(OutcomeState.CANCELLED, ending, ending_message)
@@ -53,13 +55,16 @@ def judge(
     reason = FailureReason.USER if name is None else _REASONS[name]
     if pulls and name == "NETWORK":
         reason = FailureReason.IMAGE_PULL
+    without_gpu = name == "NO_GPU" and not gpus
+    if without_gpu:
+        reason = FailureReason.BAD_INPUT
     how = f"the executor was ended by signal {ended.signal}" if ended.signal else f"exit code {ended.code}"
     if told is not None and told.message:
         how = f"{told.message} ({how}{'' if name is None else f', code {told.code} {name}'})"
     else:
         tail = last_lines(folder)
         how = f"{how}; it said last: {' | '.join(tail)}" if tail else f"{how} and no output"
-    return Judgement(OutcomeState.FAILED, reason, how)
+    return Judgement(OutcomeState.FAILED, reason, f"{how}; ask for a GPU with --gpus 1" if without_gpu else how)
 
 
 def last_lines(folder: Path) -> list[str]:

@@ -379,6 +379,23 @@ async def test_a_gpu_that_is_not_there_leaves_no_container_behind(docker_image, 
     assert not await driver.found()
 
 
+@pytest.mark.docker
+async def test_user_and_network_of_a_policy_hold_in_the_container(docker_image, tmp_path):
+    lab = DockerLab(tmp_path)
+    driver = lab.driver()
+    looks = Behaviour("cat /proc/self/status /proc/net/dev", FakeScript())
+    handle = await driver.start(replace(lab.launch(looks), user="1234:77", network="none"))
+    try:
+        assert (await driver.wait(handle)).succeeded
+        said = (await driver.logs(handle, offset=0)).data.decode()
+    finally:
+        await driver.remove(handle)
+    assert "Uid:\t1234\t" in said
+    assert "Gid:\t77\t" in said
+    assert "lo:" in said
+    assert "eth0" not in said
+
+
 async def test_a_launch_that_the_driver_cannot_make_is_refused(lab):
     if lab.kind == "fake":
         launch = lab.launch(replace(SPEAKS, fake=FakeScript(refuses="no")))

@@ -244,9 +244,10 @@ async def test_what_is_no_manual_or_comes_too_late_is_not_registered(world: Mode
 async def test_a_check_leaves_its_report(world: ModelWorld):
     images, who = world.part.images, world.administrator
     await added(world, "yolo")
-    task_id = await images.check(who, CheckWish("yolo", settings_yaml="epochs: 1\n", project=PROJECT))
+    task_id = await images.check(who, CheckWish("yolo", settings_yaml="epochs: 1\n", project=PROJECT, gpus=2))
     task = await world.task(task_id)
     assert '"reference":"yolo@sha256:1"' in task.spec["options"]
+    assert task.resources.gpus == 2
     with pytest.raises(ConflictError, match="only a check that succeeded has a report"):
         await images.report(who, task_id)
     with pytest.raises(InvalidError, match="made by the platform"):

@@ -79,6 +79,7 @@ async def _proved(
             memory_bytes=options.memory_bytes,
             shm_bytes=options.shm_bytes,
         ),
+        gpu_uuids=config.visible_gpus,
     )
     check = _Check(laboratory, manual, parse_config(options.settings_yaml or "{}"), folder=folder, task=task)
     return CheckReport(found.pinned, await check.findings())

@@ -93,6 +93,7 @@ class Laboratory:
     transfer: LocalTransfer
     folder: Path
     bounds: Bounds
+    gpu_uuids: tuple[str, ...] = ()
 
     async def run(self, wish: Wish) -> Ended:
         """Stages, runs and removes; what the run wrote stays."""
@@ -159,4 +160,4 @@ class Laboratory:
             object_type=wish.object_type,
             policy=self.bounds.policy,
         )
-        return Grant(task_id=wish.name, lease_epoch=1, run=run)
+        return Grant(task_id=wish.name, lease_epoch=1, run=run, gpu_uuids=self.gpu_uuids)

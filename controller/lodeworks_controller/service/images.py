@@ -11,7 +11,7 @@ from lodeworks_formats.task_inputs import REPORT, ImageOptions
 
 from lodeworks_controller.domain.executor import Executor, ExecutorKind, check_image
 from lodeworks_controller.domain.identity import Principal, ProjectRole
-from lodeworks_controller.domain.task.run import Limits
+from lodeworks_controller.domain.task.run import Limits, Resources
 from lodeworks_controller.domain.task.state import TaskState
 from lodeworks_controller.domain.task.task import NewTask, ObjectRef
 from lodeworks_controller.errors import ConflictError, InvalidError
@@ -41,6 +41,7 @@ class CheckWish:
     settings_yaml: str = ""
     project: str = ""
     run_timeout_s: int = 0
+    gpus: int = 0
 
 
 class ImageService:
@@ -101,8 +102,9 @@ class ImageService:
     async def check(self, principal: Principal, wish: CheckWish, *, request_id: str = "") -> str:
         """Makes the task that proves an image against the protocol; returns its id."""
         require_administrator(principal)
-        if wish.run_timeout_s < 0:
-            raise InvalidError("SETTING_INVALID", "run_timeout_s is a number of seconds", field="run_timeout_s")
+        if wish.run_timeout_s < 0 or wish.gpus < 0:
+            message = "seconds and GPUs are numbers from 0"
+            raise InvalidError("RESOURCES_INVALID", message, field="gpus" if wish.gpus < 0 else "run_timeout_s")
         _check_settings(wish.settings_yaml)
         async with self._store.transaction() as tx:
             once = Once(principal.actor, "executor.check", request_id)
@@ -120,6 +122,7 @@ class ImageService:
                     spec={"options": options.to_bytes().decode()},
                     created_by=principal.user_id,
                     requires=frozenset({"builtin:check"}),
+                    resources=Resources(gpus=wish.gpus),
                     limits=Limits(run_timeout_s=float(_MOST_RUNS * options.run_timeout_s)),
                 ),
             )

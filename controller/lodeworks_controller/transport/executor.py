@@ -106,6 +106,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
             settings_yaml=request.settings_yaml,
             project=request.project,
             run_timeout_s=request.run_timeout_s,
+            gpus=request.gpus,
         )
         task_id = await self._images.check(await self._caller(context), wish, request_id=request.request_id)
         return executor_pb2.CheckImageResponse(task_id=task_id)

@@ -153,6 +153,10 @@ def test_registries_of_the_configuration(tmp_path):
     config = load({"state": str(tmp_path)}, environ={}, file=None)
     assert config.registries == {"host:5000": Registry("ada", "/p")}
     assert config.file == file
+    assert load({"state": str(tmp_path)}, environ={"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}).visible_gpus == (
+        "GPU-1",
+        "GPU-2",
+    )
     file.write_text('[registries."host:5000"]\nusername = "ada"\n')
     with pytest.raises(ConfigError, match=r"registries\.host:5000 needs a username and a password_file"):
         load({"state": str(tmp_path)}, environ={}, file=None)

@@ -90,13 +90,20 @@ class Executors:
         return task_of(self._connection, response.task_id, self._made)
 
     def check(
-        self, image: str, *, settings: Mapping[str, Any] | None = None, run_timeout_s: int = 0, project: str = ""
+        self,
+        image: str,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        gpus: int = 0,
+        run_timeout_s: int = 0,
+        project: str = "",
     ) -> Task[pb.CheckReport]:
         """Proves an image against the executor protocol: all its tasks, and what it does with bad input.
 
         Args:
             image: Reference of an image, or name or id of an executor.
             settings: Settings for all operations that have them, such as fewer epochs.
+            gpus: GPUs that every run gets.
             run_timeout_s: The longest that one run may take; 0 = 600.
             project: Where the task counts; empty = the project that is meant when none is named.
         """
@@ -104,6 +111,7 @@ class Executors:
             image=image,
             settings_yaml=settings_yaml(settings),
             run_timeout_s=run_timeout_s,
+            gpus=gpus,
             project=project or self._project,
             request_id=new_request_id(),
         )

@@ -120,13 +120,20 @@ def pull(session: Session, /, executor: str, newest: bool, detach: bool) -> None
 @click.command("check", cls=LodeCommand, example="lode executor check registry.example/yolo:1.2 --set epochs=1")
 @click.argument("image")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Settings for all operations that have them.")
+@click.option("--gpus", type=click.IntRange(min=0), default=0, metavar="N", help="GPUs that every run gets.")
 @click.option("--run-timeout", type=click.IntRange(min=1), default=600, metavar="S", help="Longest time of one run.")
 @DETACH
 @click.pass_obj
-def check(session: Session, /, image: str, settings: tuple[str, ...], run_timeout: int, detach: bool) -> None:
+def check(
+    session: Session, /, image: str, settings: tuple[str, ...], gpus: int, run_timeout: int, detach: bool
+) -> None:
     """Prove an image against the executor protocol; exit code 1 when something fails."""
     task = session.client.executors.check(
-        image, settings=settings_of(settings), run_timeout_s=run_timeout, project=session.project.name
+        image,
+        settings=settings_of(settings),
+        gpus=gpus,
+        run_timeout_s=run_timeout,
+        project=session.project.name,
     )
     report = follow(session, task, detach=detach)
     if report is None:

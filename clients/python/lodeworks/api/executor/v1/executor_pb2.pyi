@@ -464,6 +464,7 @@ class CheckImageRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _builtins.int
     RUN_TIMEOUT_S_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """Reference of an image, or id or name of an executor."""
     settings_yaml: _builtins.str
@@ -474,6 +475,8 @@ class CheckImageRequest(_message.Message):
     """The longest that one run may take, in seconds; 0 = 600."""
     request_id: _builtins.str
     """Chosen by the caller once per intent, so that a repeat is harmless."""
+    gpus: _builtins.int
+    """GPUs that every run gets, all or nothing."""
     def __init__(
         self,
         *,
@@ -482,10 +485,11 @@ class CheckImageRequest(_message.Message):
         project: _builtins.str = ...,
         run_timeout_s: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        gpus: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "project", b"project", "request_id", b"request_id", "run_timeout_s", b"run_timeout_s", "settings_yaml", b"settings_yaml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpus", b"gpus", "image", b"image", "project", b"project", "request_id", b"request_id", "run_timeout_s", b"run_timeout_s", "settings_yaml", b"settings_yaml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
