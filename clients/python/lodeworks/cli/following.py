@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lodeworks.cli.progress import ProgressLine, UploadLine
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lodeworks.blocking.task import Task, TaskEvent
+    from lodeworks.blocking.task import Task
     from lodeworks.cli.session import Session
 
 T = TypeVar("T")
@@ -55,56 +55,28 @@ def _watch(session: Session, task: Task[Any]) -> None:
         line.end()
 
 
-class ProgressLine:
-    """One line on stderr that says how far a task is.
-
-    Args:
-        title: What the task is.
-    """
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._started_s = time.monotonic()
-        self._latest: dict[str, float] = {}
-
-    def show(self, event: TaskEvent) -> None:
-        """Draws the line anew."""
-        task = event.task
-        self._latest.update({point.name: point.value for point in event.metrics})
-        elapsed_s = time.monotonic() - self._started_s
-        share = max(0.0, task.progress)
-        filled = int(share * 24)
-        left = f" ETA {_clock(elapsed_s / share - elapsed_s)}" if 0.02 < share < 1 else ""  # noqa: PLR2004
-        chosen = [name for name in ("train/loss", "val/mAP50") if name in self._latest]
-        metrics = "".join(f"  {name.rpartition('/')[2]} {self._latest[name]:.3f}" for name in chosen)
-        text = (
-            f"{self._title}  [{'█' * filled}{'·' * (24 - filled)}] {share:4.0%} "
-            f"{_clock(elapsed_s)}{left}{metrics}  {task.message}"
-        )
-        width = shutil.get_terminal_size().columns
-        click.echo("\r\x1b[2K" + text[: width - 1], nl=False, err=True)
-
-    def end(self) -> None:
-        """Leaves the line for good."""
-        click.echo("", err=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02}"
-
-
 @contextmanager
 def uploading(session: Session, path: Path) -> Iterator[Callable[[int], None] | None]:
-    """Yields a callback that shows how many bytes of a file are up."""
-    if session.output.quiet or not sys.stderr.isatty() or not path.is_file():
+    """Yields a callback that shows how many bytes of a file or folder are up, how fast that goes and how long yet."""
+    if session.output.quiet or not sys.stderr.isatty() or not path.exists():
         yield None
         return
-    with click.progressbar(length=path.stat().st_size, label=f"upload {path.name}", file=sys.stderr) as bar:
-        sent = [0]
+    line = UploadLine(path.name, size_bytes=_size_of(path))
+    told = False
 
-        def show(total: int) -> None:
-            bar.update(total - sent[0])
-            sent[0] = total
+    def show(sent_bytes: int) -> None:
+        nonlocal told
+        told = True
+        line.show(sent_bytes)
 
+    try:
         yield show
+    finally:
+        if told:
+            line.end()
+
+
+def _size_of(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
