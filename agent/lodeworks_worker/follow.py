@@ -19,6 +19,7 @@ from lodeworks_worker.putting_down import in_thread, put_down
 _TICK_S = 0.25
 _AWAY_TICK_S = 2.0
 _JOURNAL_S = 1.0
+_TELL_S = 2.0
 _MEASURE_S = 1.0
 _BLOCK_BYTES = 512
 
@@ -27,8 +28,8 @@ _BLOCK_BYTES = 512
 class Follower:
     """Follows a run until it ends.
 
-    `end` orders the run to end for a reason; `journal` stores how far logs and metrics came; `clock` is wall time,
-    since a limit counts on over a restart of the worker.
+    `end` orders the run to end for a reason; `journal` stores how far logs and metrics came; `tell` has the next report
+    sent now; `clock` is wall time, since a limit counts on over a restart of the worker.
     """
 
     folder: Path
@@ -41,9 +42,11 @@ class Follower:
     clock: Callable[[], float]
     end: Callable[[FailureReason, str], Awaitable[None]]
     journal: Callable[[], Awaitable[None]]
+    tell: Callable[[], None]
     progress: float = -1.0
     message: str = ""
     _measured_at: float = 0.0
+    _told_at: float = 0.0
 
     async def follow(self) -> Exit:
         """Returns how the run ended. Raises RunLostError, LeaseLostError."""
@@ -81,8 +84,13 @@ class Follower:
 
     def _read_progress(self) -> None:
         told = read_monitor(self.folder)
-        if told is not None:
-            self.progress, self.message = told.fraction, told.message[:200]
+        if told is None or (told.fraction, told.message[:200]) == (self.progress, self.message):
+            return
+        self.progress, self.message = told.fraction, told.message[:200]
+        if self.clock() - self._told_at >= _TELL_S:
+            # Who watches the run sees it move; without news the reports keep their own pace.
+            self._told_at = self.clock()
+            self.tell()
 
     def _signs(self) -> object:
         return (self.pump.offsets, self.progress, self.message)

@@ -226,6 +226,7 @@ class HeldRun:
             clock=self._kit.clock,
             end=self.end,
             journal=self._save,
+            tell=self._kit.changed,
         )
         ahead, blobs = self._blobs_ahead(), has_blobs(self.grant)
         keeper = CheckpointKeeper(

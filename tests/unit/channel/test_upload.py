@@ -93,7 +93,9 @@ async def test_large_file_goes_on_where_it_broke_off(tmp_path: Path) -> None:
 
     assert sink.offsets == [0, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES]
     assert sink.stored == {hashlib.sha256(LARGE).hexdigest(): LARGE}
-    assert seen == [len(LARGE)]
+    assert seen[-1] == len(LARGE)
+    assert seen[0] == CHUNK_BYTES, "told on the way, not only at the end"
+    assert len(seen) > 2
 
 
 async def test_gives_up_when_nothing_moves() -> None:

@@ -87,7 +87,7 @@ async def upload(
             progress(done_bytes)
     for blob in missing:
         if blob.size_bytes > SMALL_BYTES:
-            sent_bytes += await _write(sink, blob, patience)
+            sent_bytes += await _write(sink, blob, patience, progress=_behind(done_bytes, progress))
             done_bytes += blob.size_bytes
             if progress is not None:
                 progress(done_bytes)
@@ -129,15 +129,25 @@ async def _missing(sink: BlobWriting, blobs: Sequence[LocalBlob], patience: Pati
     return missing
 
 
-async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> int:
+def _behind(before_bytes: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Returns the progress of one blob, which counts what was done before it."""
+    return None if progress is None else lambda done_bytes: progress(before_bytes + done_bytes)
+
+
+async def _write(
+    sink: BlobWriting, blob: LocalBlob, patience: Patience, *, progress: Callable[[int], None] | None
+) -> int:
     """Sends one large blob; after an interruption the receiver says from where. Returns how many bytes were sent."""
     sent_bytes = 0
 
-    async def counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def counted(chunks: AsyncIterator[bytes], place: int) -> AsyncIterator[bytes]:
         nonlocal sent_bytes
         async for data in chunks:
             yield data
             sent_bytes += len(data)
+            place += len(data)
+            if progress is not None:
+                progress(place)
 
     written = await _patiently(partial(sink.get_write, blob.digest), patience)
     while not written.complete:
@@ -145,7 +155,7 @@ async def _write(sink: BlobWriting, blob: LocalBlob, patience: Patience) -> int:
         try:
             async with ahead(_chunks(blob, offset=before)) as chunks:
                 written = await sink.write(
-                    blob.digest, size_bytes=blob.size_bytes, offset=before, chunks=counted(chunks)
+                    blob.digest, size_bytes=blob.size_bytes, offset=before, chunks=counted(chunks, before)
                 )
         except grpc.RpcError as error:
             if refusal_of(error).reason != "WRITE_GAP":

@@ -61,18 +61,19 @@ def uploading(session: Session, path: Path) -> Iterator[Callable[[int], None] | 
     if session.output.quiet or not sys.stderr.isatty() or not path.exists():
         yield None
         return
-    line = UploadLine(path.name, size_bytes=_size_of(path))
-    told = False
+    size_bytes = _size_of(path)
+    line: UploadLine | None = None
 
     def show(sent_bytes: int) -> None:
-        nonlocal told
-        told = True
+        nonlocal line
+        if line is None:  # what comes before, hashing and packing, is not the pace of the upload
+            line = UploadLine(path.name, size_bytes=size_bytes)
         line.show(sent_bytes)
 
     try:
         yield show
     finally:
-        if told:
+        if line is not None:
             line.end()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _BAR, _LEAST_BAR = 24, 4
 _LEAST_SHARE = 0.02
+_DRAWN_EVERY_S = 0.2
 _MB = 1_000_000
 
 
@@ -60,9 +63,13 @@ class UploadLine:
         self._size_bytes = size_bytes
         self._timer = timer
         self._started_s = timer()
+        self._drawn_s = float("-inf")
 
     def show(self, sent_bytes: int) -> None:
-        """Draws the line anew."""
+        """Draws the line anew, a few times a second."""
+        if sent_bytes < self._size_bytes and self._timer() - self._drawn_s < _DRAWN_EVERY_S:
+            return
+        self._drawn_s = self._timer()
         draw(self.line(sent_bytes, width=columns()))
 
     def line(self, sent_bytes: int, *, width: int) -> str:
@@ -95,8 +102,11 @@ def draw(text: str) -> None:
 
 
 def columns() -> int:
-    """Returns how wide the terminal is."""
-    return shutil.get_terminal_size().columns
+    """Returns how wide the terminal is on which the lines appear."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns
 
 
 def clock(seconds: float) -> str:
