@@ -1,7 +1,7 @@
 """Networks that their family's own programs exported, against what the family's own code makes of the same input.
 
 The programs are no dependency of ours. LODE_TEST_EXPORTERS names interpreters, with colons between, that have some of
-them (`pip install ultralytics transformers`); without it this interpreter is asked.
+them (`pip install ultralytics transformers torchvision`); without it this interpreter is asked.
 """
 
 import json
@@ -38,6 +38,7 @@ def _python_with(module: str) -> str:
         ("yolov8n.yaml", "ultralytics", {}),
         ("yolo11n.yaml", "ultralytics", {}),
         ("yolos", "transformers", {"decoder": "detr", "class_names": ("ant", "bee", "cat")}),
+        ("ssdlite", "torchvision", {"decoder": "detections", "class_names": ("ant", "bee", "cat")}),
     ],
 )
 def test_an_export_answers_as_its_family_does(tmp_path, kind, module, options):
