@@ -39,14 +39,21 @@ def strata_of(rows: Any, *, source: Source, classes: tuple[tuple[int, ...], ...]
     for rec, rid, _ in Counts((source,)).batches(IdSet(recs[recs >= 0])):
         shown = IdSet(known).contains(rid)
         place = order[np.searchsorted(recs[order], rec[shown])]
-        pairs.append(np.unique(place * len(classes) + meant[np.searchsorted(known, rid[shown])]))
-    found = np.unique(np.concatenate(pairs))
+        # A record lies in one batch; names that mean one class are one pair.
+        pairs.append(_distinct(place * len(classes) + meant[np.searchsorted(known, rid[shown])]))
+    found = np.concatenate(pairs)
     place, which = found // max(1, len(classes)), found % max(1, len(classes))
     rarity = np.empty(len(classes), dtype=np.int64)
     rarity[np.argsort(np.bincount(which, minlength=len(classes)), kind="stable")] = np.arange(len(classes))
     strata = np.where(recs >= 0, len(classes), len(classes) + 1)
     np.minimum.at(strata, place, rarity[which])
     return np.asarray(strata, dtype=np.int64)
+
+
+def _distinct(numbers: Ids) -> Ids:
+    """Returns each number once, in order."""
+    ranked = np.sort(numbers)
+    return np.asarray(ranked[np.concatenate([np.ones(len(ranked[:1]), dtype=np.bool_), ranked[1:] != ranked[:-1]])])
 
 
 def deal(order: Ids, *, sizes: tuple[int, ...], strata: Ids, groups: Ids) -> Ids:
