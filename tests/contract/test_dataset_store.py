@@ -242,6 +242,19 @@ async def test_segments_of_assets_move_the_generation(store):
         assert await tx.catalogue.asset_segments() == [first, second]
 
 
+async def test_segments_of_signals_and_thumbnails_are_noted_once_each_and_by_their_ids(store):
+    later, sooner = (SegmentRef("thumbnails", name, 10, 1, first, first + 9) for name, first in (("b", 11), ("a", 1)))
+    async with store.transaction() as tx:
+        for segment in (later, sooner, later):
+            await tx.catalogue.add_thumbnail_segment(segment)
+            await tx.catalogue.add_signal_segment(replace(segment, kind="signals"), algorithm_version=1)
+    async with store.snapshot() as tx:
+        assert await tx.catalogue.thumbnail_segments() == [sooner, later]
+        measured = [replace(segment, kind="signals") for segment in (sooner, later)]
+        assert await tx.catalogue.signal_segments(algorithm_version=1) == measured
+        assert await tx.catalogue.signal_segments(algorithm_version=2) == []
+
+
 async def test_a_view_is_noted_once(store):
     view = View("digest", 10, 3, ("RBC",), 2)
     async with store.transaction() as tx:

@@ -3,12 +3,16 @@
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lodeworks_controller.errors import InvalidError
-from lodeworks_controller.storage.segments.dealing import deal
+from lodeworks_controller.storage.segments.dealing import deal, strata_of
+from lodeworks_controller.storage.segments.job_types import Located, Source
 from lodeworks_controller.storage.segments.membership import shuffle
+from lodeworks_controller.storage.segments.reading import read_members
+from lodeworks_controller.storage.segments.written import Writer
 
 few = settings(max_examples=150, deadline=None)
 
@@ -89,3 +93,28 @@ def test_one_group_cannot_be_two_parts():
 
 def test_no_part_stays_empty_while_there_are_groups_enough():
     assert sorted(Counter(dealt([3, 1], [0] * 4, [0, 0, 2, 2])).values()) == [2, 2]
+
+
+def test_the_rarest_class_of_a_picture_is_its_stratum_and_names_of_one_class_count_once(tmp_path):
+    """Pictures 1 to 6: cat and dog, cat under two names, cat, nothing on it, nobody looked, a class outside the map."""
+    writer = Writer(tmp_path)
+    seen = {10: {1: 2, 2: 1}, 11: {1: 1, 3: 1}, 12: {3: 4}, 13: {}, 15: {9: 1}}
+    rows = [(rec, rid, n) for rec, found in sorted(seen.items()) for rid, n in found.items()]
+    counts = pa.table({"rec": [row[0] for row in rows], "rid": [row[1] for row in rows], "n": [row[2] for row in rows]})
+    # The order of records is not that of pictures.
+    recs = [12, 10, 11, 13, None, 15]
+    members = pa.table(
+        {
+            "aid": pa.array(range(1, 7), pa.int64()),
+            "rec": pa.array(recs, pa.int64()),
+            "tags": pa.array([[]] * 6, pa.list_(pa.string())),
+        }
+    )
+    written = [writer.write("counts", counts), writer.write("members", members)]
+    source = Source(tuple(Located(part.ref, part.path) for part in written))
+
+    strata = strata_of(read_members(source), source=source, classes=((1, 3), (2,), (7,)))
+
+    # By rarity: the class that nothing shows, dog (one picture), cat (three); then looked at and empty; then nobody's.
+    cat, dog, empty, nobody = 2, 1, 3, 4
+    assert strata.tolist() == [cat, dog, cat, empty, nobody, empty]
