@@ -18,8 +18,6 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from dataset_rows.arrivals import measure_functions, measure_whole
-from dataset_rows.commits import measure_commits
 from dataset_rows.figures import Bench
 from dataset_rows.operations import ask, bring, compare_hashes, operate
 from dataset_rows.peers import compare_datumaro, compare_duckdb, compare_lance
@@ -36,6 +34,10 @@ def run(bench: Bench, given: argparse.Namespace) -> None:
     compare_hashes(bench, pictures=given.pictures)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     bench.note("peak memory of all of the above", peak_mib, "MiB", most=500)
+    # Imported here: what they bring along would be in the peak above.
+    from dataset_rows.arrivals import measure_functions, measure_whole  # noqa: PLC0415
+    from dataset_rows.commits import measure_commits  # noqa: PLC0415
+
     measure_commits(bench)
     devkit = measure_functions(bench, pictures=given.arrivals)
     for kind in ("zip", "folder"):
