@@ -59,6 +59,9 @@ def test_the_page_can_be_typed(world: LocalWorld):
         plain = " ".join(said[step.command].split())
         for shown in step.shown:
             assert " ".join(shown.split()) in plain, f"{PAGE.name}:{step.line}: {shown}\n{said[step.command]}"
+    again = world.lode("executor", "new", "places", ok=False)
+    assert (again.code, "places is there already and is not empty; name another folder" in again.err) == (1, True)
+    assert len(world.json("executor", "new", "others")) == 10
     stage = world.json("model", "show", "places@1")["stages"][0]
     assert [file["name"] for file in stage["files"]] == ["places.json"]
     assert world.json("dataset", "show", "mined")["picture_count"] == 5

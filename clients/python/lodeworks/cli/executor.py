@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lodeworks.cli import programs
 from lodeworks.cli.executor_registry import CHANGES, print_executor
 from lodeworks.cli.session import Noun
 from lodeworks.errors import LodeError
@@ -67,6 +67,14 @@ def new(session: Session, folder: Path) -> None:
     """Write an executor to begin with: code, settings, Dockerfile and what its image installs."""
     if importlib.util.find_spec("lodeworks_executor") is None:
         raise LodeError("lodeworks-executor is not installed; `pip install lodeworks-executor`", reason="SDK_MISSING")
-    written = programs.run([sys.executable, "-m", "lodeworks_executor", "new", str(folder)]).splitlines()
-    session.output.many(({"path": path} for path in written), columns={"path": "path"})
+    done = subprocess.run(
+        [sys.executable, "-m", "lodeworks_executor", "new", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise LodeError(said[-1], reason="NOT_WRITTEN")
+    if session.output.style == "table":
+        click.echo(done.stdout, nl=False)
+    else:
+        session.output.many(({"path": path} for path in done.stdout.splitlines()), columns={"path": "path"})
     session.output.hint(f"next: docker build -t {folder.name} {folder}")
