@@ -25,7 +25,12 @@ def pool():
     running.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres), "objects"])
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+of_the_database = pytest.mark.parametrize("place", DATABASES, indirect=True)
+"""Of a test to which it is all one where content lies."""
+
+
+@pytest.fixture(params=[*DATABASES, "objects"])
 def place(request):
     """Where database and content lie."""
     if request.param == "postgres":
@@ -100,6 +105,7 @@ async def test_two_imports_a_filter_and_a_delete_at_once_have_one_outcome_each(w
             assert len(await one.pictures("cells", "red")) == 3
 
 
+@of_the_database
 async def test_one_request_sent_to_both_has_one_outcome_and_several_are_numbered_without_a_gap(worlds):
     """A client that lost the reply asks the next controller for the same."""
     ada = worlds[0].administrator
@@ -157,6 +163,7 @@ async def test_what_datasets_can_do_they_can_do_here(worlds):
     assert len(await other.pictures("elsewhere", "both")) == 5
 
 
+@of_the_database
 async def test_deletes_and_derivations_of_one_name_leave_nothing_half(worlds):
     """Every READY version stays whole while others of its name come and go on both controllers."""
     world, other = worlds
