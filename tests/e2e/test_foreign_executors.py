@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,6 @@ from lodeworks.options import TaskOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from local_installation import LocalWorld
 
@@ -100,6 +100,10 @@ def test_stages_attachments_and_curves_of_an_image(prepared: LocalWorld):
         points = client.tasks.get(model["task_id"]).metrics()
     assert {point.name for point in points} == {"run/loss/box", "run/val/mAP"}
     assert [point.value for point in points if point.name == "run/loss/box"] == pytest.approx([1, 1 / 2, 1 / 3])
+    paths = prepared.json("model", "export", "new", prepared.folder / "got", "--everything")
+    there = {str(Path(one["path"]).relative_to(prepared.folder / "got")) for one in paths}
+    kept = {"attachments/notes/readme.md", "tensorboard/run/events.out.tfevents.1"}
+    assert there == {"weights.json", "config.txt"} | kept
     mined = prepared.json("dataset", "mine", "val", "--top", "3", "--model", "new", "--to", "m-new")
     assert mined["picture_count"] == 3
     made = prepared.json("model", "infer", "new:epoch_2", "--on", "val", "--set", "score=0.4")

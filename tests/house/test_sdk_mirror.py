@@ -70,7 +70,7 @@ MIRROR: dict[str, tuple[str, ...]] = {
     "model curves": ("Task.metrics",),
     "model delete": ("Models.delete",),
     "model evaluate": ("ModelVersion.evaluate",),
-    "model export": ("ModelVersion.download",),
+    "model export": ("ModelVersion.download", "ModelVersion.download_files", "ModelVersion.files"),
     "model history": ("Models.history",),
     "model infer": ("ModelVersion.infer",),
     "model ls": ("Models.list",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from lodeworks.resources.model import AsyncModels
 from lodeworks_controller.domain.executor import ExecutorOperation, ExecutorPolicy
 from lodeworks_controller.domain.identity import InstallationRole, Principal
 from lodeworks_controller.domain.project import ObjectType
@@ -21,9 +22,10 @@ from lodeworks_controller.service.measuring import InferWish
 from lodeworks_controller.service.mining import MineWish
 from lodeworks_controller.service.training import TrainWish
 from lodeworks_controller.storage.segments.pool import Pool
+from lodeworks_controller.transport.model import ModelServicer, ModelServices
 from lodeworks_formats.image_check import CheckReport, Finding, FindingOutcome
 from lodeworks_formats.image_manual import PulledImage
-from model_world import PROJECT, ModelWorld
+from model_world import PROJECT, ModelWorld, stage_files
 
 ALL = {ExecutorOperation.TRAIN: "epochs: 1\n", ExecutorOperation.MINE: "", ExecutorOperation.INFER: "score: 0.5\n"}
 STRANGER = Principal("u-stranger", "bob", InstallationRole.USER)
@@ -257,3 +259,41 @@ async def test_a_check_leaves_its_report(world: ModelWorld):
     assert made.type == "image_check"
     with pytest.raises(BadOutputError):
         await world.kinds.get("check").finish(task, await world.outputs({"report": b"no"}))
+
+
+class Wire:
+    """The client's connection, without a wire: calls the servicer, reads the store."""
+
+    def __init__(self, world: ModelWorld):
+        self._blobs = world.blobs
+        self._servicer = ModelServicer(
+            ModelServices(world.part.models, world.part.training, world.part.adoption, None, None), caller=self._caller
+        )
+        self._administrator = world.administrator
+
+    async def _caller(self, _context):
+        return self._administrator
+
+    async def call(self, _stub, method, request):
+        return await getattr(self._servicer, method)(request, None)
+
+    async def download(self, _project, digest, path, *, size_bytes):
+        path.write_bytes(await self._blobs.read(digest, limit=size_bytes))
+
+
+async def test_what_a_training_left_beside_its_stages_is_fetched_by_path(world: ModelWorld, tmp_path):
+    await world.labelled()
+    await added(world, "yolo")
+    made = await world.part.training.train(
+        world.administrator, PROJECT, TrainWish("labelled", "labelled", executor="yolo", name="noted")
+    )
+    task = await world.task(made.task_id)
+    beside = {"attachment/notes/readme.md": b"what", "tensorboard/run/events.out.tfevents.1": b"curves"}
+    outputs = await world.outputs({**stage_files(("best.pt",), made.version.id), **beside})
+    async with world.store.transaction() as tx:
+        await tx.tasks.put_outputs(task.id, task.lease.epoch, outputs)
+    await world.finish(task, outputs)
+    version = await AsyncModels(Wire(world), PROJECT).get("noted")
+    paths = await version.download_files(tmp_path / "got")
+    told = {path.relative_to(tmp_path / "got").as_posix(): path.read_bytes() for path in paths}
+    assert told == {"attachments/notes/readme.md": b"what", "tensorboard/run/events.out.tfevents.1": b"curves"}

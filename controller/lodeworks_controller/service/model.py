@@ -1,13 +1,14 @@
 """Models: what trainings made, by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Protocol
+from typing import Final, Protocol
 
 from lodeworks_controller.domain.identity import Principal, ProjectRole
 from lodeworks_controller.domain.model import Model, ModelState, ModelVersion, Stage
 from lodeworks_controller.domain.reference import check_name, fold
+from lodeworks_controller.domain.task.run import Output
 from lodeworks_controller.errors import ConflictError, ExistsError, InvalidError, NotFoundError
 from lodeworks_controller.service.idempotency import Once
 from lodeworks_controller.service.named import reference_or_id
@@ -125,6 +126,15 @@ async def _no_model(tx: Transaction, project_id: str, name: str) -> NotFoundErro
     return NotFoundError("MODEL_NOT_FOUND", f"the project has no model {name!r}; {hint}", name=name)
 
 
+_BESIDE: Final[Mapping[str, str]] = {"attachment/": "attachments/", "tensorboard/": "tensorboard/"}
+"""Roles of a training's outputs beside its stages → folders that people see."""
+
+
+def _path_of(role: str) -> str:
+    """Returns the path of an output that lies beside the stages; empty for others."""
+    return next((path + role.removeprefix(start) for start, path in _BESIDE.items() if role.startswith(start)), "")
+
+
 class ModelService:
     """Shows models, names them, and says which stage is meant."""
 
@@ -148,6 +158,18 @@ class ModelService:
             model = await tx.models.find(project_id, version.model_id)
             assert model is not None
             return await _listed(tx, model), version
+
+    async def files(self, principal: Principal, project: str, text: str) -> Sequence[tuple[str, Output]]:
+        """Returns what the training of a version left beside its stages, by path: attachments, event files."""
+        async with self._store.snapshot() as tx:
+            project_id = (await enter(tx, principal, project, ProjectRole.VIEWER)).id
+            version, _ = await find_version(tx, project_id, text)
+            if not version.task_id:
+                return ()
+            task = await tx.tasks.get(version.task_id)
+            outputs = await tx.tasks.outputs(task.id, task.lease.epoch)
+        found = [(path, output) for output in outputs if (path := _path_of(output.role))]
+        return sorted(found, key=lambda one: one[0])
 
     async def versions(
         self, principal: Principal, project: str, name: str, *, before_number: int | None, limit: int

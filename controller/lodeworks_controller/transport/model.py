@@ -105,6 +105,16 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         listed, version = await self._models.get(await self._caller(context), request.project, request.model)
         return model_pb2.GetModelResponse(model=_to_model(listed), version=to_version(version))
 
+    async def ListModelFiles(
+        self, request: model_pb2.ListModelFilesRequest, context: Context
+    ) -> model_pb2.ListModelFilesResponse:
+        """Lists what a training left beside its stages."""
+        found = await self._models.files(await self._caller(context), request.project, request.model)
+        files = [
+            model_pb2.ModelFile(path=path, digest=output.digest, size_bytes=output.size_bytes) for path, output in found
+        ]
+        return model_pb2.ListModelFilesResponse(files=files)
+
     async def ListModelVersions(
         self, request: model_pb2.ListModelVersionsRequest, context: Context
     ) -> model_pb2.ListModelVersionsResponse:

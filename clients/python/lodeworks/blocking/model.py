@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lodeworks.api.model.v1 import model_pb2 as pb
@@ -13,7 +13,7 @@ from lodeworks.blocking.evaluation import Evaluation, Evaluations
 from lodeworks.blocking.paging import pages
 from lodeworks.blocking.task import Task, task_of
 from lodeworks.connection import Connection, new_request_id
-from lodeworks.errors import InvalidError, NotFoundError
+from lodeworks.errors import InvalidError, LodeError, NotFoundError
 from lodeworks.options import TaskOptions, to_message
 from lodeworks.settings import settings_yaml
 
@@ -173,6 +173,24 @@ class ModelVersion:
             return Algorithms(self._connection, self._project).get(task.result.id)
 
         return task_of(self._connection, response.task_id, made)
+
+    def files(self) -> list[pb.ModelFile]:
+        """Returns what the training left beside its stages: attachments and TensorBoard event files, by path."""
+        request = pb.ListModelFilesRequest(project=self._project, model=self.data.id)
+        response: pb.ListModelFilesResponse = self._connection.call(ModelServiceStub, "ListModelFiles", request)
+        return list(response.files)
+
+    def download_files(self, folder: Path | str) -> list[Path]:
+        """Fetches what the training left beside its stages into a folder."""
+        paths = []
+        for file in self.files():
+            if ".." in PurePosixPath(file.path).parts or file.path.startswith("/"):
+                raise LodeError(f"{file.path!r} would lie outside of {folder}", reason="PATH_UNSAFE")
+            path = Path(folder) / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection.download(self._project, file.digest, path, size_bytes=file.size_bytes)
+            paths.append(path)
+        return paths
 
     def download(self, folder: Path | str) -> list[Path]:
         """Fetches the files of the stage into a folder."""

@@ -195,10 +195,14 @@ def recommend(session: Session, stage: str) -> None:
 @model_command.command("export", example="lode model export cells@1 out/")
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--everything", is_flag=True, help="With the attachments and TensorBoard event files of its training.")
 @click.pass_obj
-def export(session: Session, model: str, out: Path) -> None:
+def export(session: Session, model: str, out: Path, everything: bool) -> None:
     """Fetch the files of a stage into a folder."""
-    paths = session.project.models.get(model).download(out)
+    version = session.project.models.get(model)
+    paths = version.download(out)
+    if everything:
+        paths += version.download_files(out)
     session.output.many(({"path": str(path), "size_bytes": path.stat().st_size} for path in paths), columns=_PATHS)
 
 

@@ -58,6 +58,11 @@ class ModelServiceStub(object):
                 request_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.ListModelFiles = channel.unary_unary(
+                '/lodeworks.api.model.v1.ModelService/ListModelFiles',
+                request_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelFilesRequest.SerializeToString,
+                response_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelFilesResponse.FromString,
+                _registered_method=True)
         self.ListModelVersions = channel.unary_unary(
                 '/lodeworks.api.model.v1.ModelService/ListModelVersions',
                 request_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelVersionsRequest.SerializeToString,
@@ -161,6 +166,21 @@ class ModelServiceServicer(object):
 
     def GetModel(self, request, context):
         """Shows one version of a model.
+
+        Safe to repeat.
+        Callers: viewers.
+
+        Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason MODEL_NOT_FOUND: check the name with ListModels.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelFiles(self, request, context):
+        """Lists what a training left beside its stages: attachments and TensorBoard event files.
 
         Safe to repeat.
         Callers: viewers.
@@ -316,6 +336,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.GetModelResponse.SerializeToString,
             ),
+            'ListModelFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelFiles,
+                    request_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelFilesRequest.FromString,
+                    response_serializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelFilesResponse.SerializeToString,
+            ),
             'ListModelVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModelVersions,
                     request_deserializer=lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelVersionsRequest.FromString,
@@ -464,6 +489,33 @@ class ModelService(object):
             '/lodeworks.api.model.v1.ModelService/GetModel',
             lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeworks.api.model.v1.ModelService/ListModelFiles',
+            lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelFilesRequest.SerializeToString,
+            lodeworks_dot_api_dot_model_dot_v1_dot_model__pb2.ListModelFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -93,6 +93,17 @@ class ModelServiceStub:
     - NOT_FOUND, reason MODEL_NOT_FOUND: check the name with ListModels.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
+    ListModelFiles: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelFilesRequest, _model_pb2.ListModelFilesResponse]
+    """Lists what a training left beside its stages: attachments and TensorBoard event files.
+
+    Safe to repeat.
+    Callers: viewers.
+
+    Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason MODEL_NOT_FOUND: check the name with ListModels.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelVersionsRequest, _model_pb2.ListModelVersionsResponse]
     """Lists all versions of a model.
 
@@ -241,6 +252,17 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_pb2.GetModelRequest, _model_pb2.GetModelResponse]  # type: ignore[assignment]
     """Shows one version of a model.
+
+    Safe to repeat.
+    Callers: viewers.
+
+    Errors:
+    - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+    - NOT_FOUND, reason MODEL_NOT_FOUND: check the name with ListModels.
+    - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+    """
+    ListModelFiles: _aio.UnaryUnaryMultiCallable[_model_pb2.ListModelFilesRequest, _model_pb2.ListModelFilesResponse]  # type: ignore[assignment]
+    """Lists what a training left beside its stages: attachments and TensorBoard event files.
 
     Safe to repeat.
     Callers: viewers.
@@ -419,6 +441,23 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.GetModelResponse, _abc.Awaitable[_model_pb2.GetModelResponse]]:
         """Shows one version of a model.
+
+        Safe to repeat.
+        Callers: viewers.
+
+        Errors:
+        - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
+        - NOT_FOUND, reason MODEL_NOT_FOUND: check the name with ListModels.
+        - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
+        """
+
+    @_abc_1.abstractmethod
+    def ListModelFiles(
+        self,
+        request: _model_pb2.ListModelFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.ListModelFilesResponse, _abc.Awaitable[_model_pb2.ListModelFilesResponse]]:
+        """Lists what a training left beside its stages: attachments and TensorBoard event files.
 
         Safe to repeat.
         Callers: viewers.
