@@ -212,6 +212,32 @@ async def test_a_restarted_worker_keeps_its_runs_and_loses_those_it_no_longer_ha
     assert (await engine.get(gone)).state is TaskState.QUEUED
 
 
+async def test_a_grant_that_may_be_lost_is_sent_again_to_the_same_process_alone(engine: Engine) -> None:
+    worker_id, _ = await engine.add_worker("box")
+    task = await engine.submit()
+    first = await engine.lease((worker_id, await engine.register(worker_id, boot_id="one")))
+    (again,) = (await engine.poll((worker_id, await engine.register(worker_id, boot_id="one")))).grants
+    assert again.task.lease.epoch == first.task.lease.epoch
+    other = worker_id, await engine.register(worker_id, boot_id="two")
+    assert (await engine.get(task)).state is TaskState.QUEUED
+    engine.pass_s(10)
+    (anew,) = (await engine.poll(other)).grants
+    assert anew.task.lease.epoch == first.task.lease.epoch + 1
+    with pytest.raises(StaleLeaseError):
+        await engine.complete((worker_id, ""), first)
+
+
+async def test_a_pause_does_not_outlast_a_clock_that_is_set_back(engine: Engine) -> None:
+    worker = await engine.add_worker("box")
+    task = await engine.submit(infrastructure_retries=1)
+    grant = await engine.lease(worker)
+    await engine.complete(worker, grant, outcome=Outcome.FAILED, reason=FailureReason.IMAGE_PULL)
+    assert not (await engine.poll(worker)).grants
+    engine.pass_s(-3600)
+    (again,) = (await engine.poll(worker)).grants
+    assert again.task.id == task.id
+
+
 async def test_an_old_session_is_told_to_stop(engine: Engine) -> None:
     worker = await engine.add_worker("box")
     await engine.register(worker[0])

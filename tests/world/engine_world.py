@@ -132,9 +132,10 @@ class Engine:
         gpus: int = 0,
         capabilities: Capabilities = OFFERS,
         running: tuple[RunningLease, ...] = (),
+        boot_id: str = "",
     ) -> str:
         slots = tuple(Gpu(f"GPU-{number}") for number in range(gpus))
-        told = Registration(self.ids(), capabilities=capabilities, gpus=slots, running=running)
+        told = Registration(boot_id or self.ids(), capabilities=capabilities, gpus=slots, running=running)
         self.session = await self.leases.register(worker_id, told)
         return self.session.id
 

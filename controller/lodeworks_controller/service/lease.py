@@ -114,15 +114,15 @@ class LeaseService:
     async def register(self, worker_id: str, told: Registration) -> Session:
         """Opens a session; settles which runs go on. Safe to repeat."""
         async with self._store.transaction() as tx:
-            worker = await tx.workers.get(worker_id)
+            before = await tx.workers.get(worker_id)
             worker = replace(
-                worker,
+                before,
                 enrolled=True,
                 version=told.version,
                 hostname=told.hostname,
                 capabilities=told.capabilities,
                 session=self._ids(),
-                session_epoch=worker.session_epoch + 1,
+                session_epoch=before.session_epoch + 1,
                 boot_id=told.boot_id,
                 last_seen_at=tx.now(),
             )
@@ -131,7 +131,8 @@ class LeaseService:
             await tx.workers.clear_directives(worker_id)
             if worker.draining:
                 await tx.workers.add_directive(worker_id, DirectiveKind.DRAIN)
-            adopt, kill = await self._settle_runs(tx, worker, told.running)
+            same_process = before.boot_id == worker.boot_id
+            adopt, kill = await self._settle_runs(tx, worker, told.running, same_process=same_process)
             await tx.audit.add(
                 "worker.register", worker_id, actor=f"worker:{worker_id}", detail={"boot_id": told.boot_id}
             )
@@ -141,7 +142,7 @@ class LeaseService:
             return Session(worker.session, worker.session_epoch, tuple(adopt), tuple(kill))
 
     async def _settle_runs(
-        self, tx: Transaction, worker: Worker, running: Sequence[RunningLease]
+        self, tx: Transaction, worker: Worker, running: Sequence[RunningLease], *, same_process: bool
     ) -> tuple[Sequence[str], Sequence[str]]:
         alive = {(run.task_id, run.lease_epoch) for run in running}
         held: dict[tuple[str, int], Task] = {}
@@ -149,8 +150,9 @@ class LeaseService:
             key = (task.id, task.lease.epoch)
             if key in alive:
                 held[key] = task
-            elif task.state is TaskState.LEASED and not task.lease.listed:
-                # Granted, but the answer may never have arrived: sent again with the next poll.
+            elif same_process and task.state is TaskState.LEASED and not task.lease.listed:
+                # Granted, but the answer may never have arrived: sent again with the next poll. Not to another process:
+                # should two have the worker's key, the first may run it.
                 await swap(tx, task, replace(task, lease=replace(task.lease, granted_at=None)))
             else:
                 await self._ends.lose(tx, task, why=f"worker {worker.name} came back without the run")

@@ -8,6 +8,7 @@ from lodeworks_controller.domain.task.lease import LeaseTerms
 from lodeworks_controller.domain.task.placement import Candidate, unplaceable, waiting_reason
 from lodeworks_controller.domain.task.placement_order import Draw
 from lodeworks_controller.domain.task.placement_reservation import BIG, Reservation
+from lodeworks_controller.domain.task.retry import is_due
 from lodeworks_controller.domain.task.state import FailureReason, TaskState
 from lodeworks_controller.domain.task.task import Failure, Task
 from lodeworks_controller.domain.worker import WorkerState
@@ -40,7 +41,7 @@ class Waiting:
             draw, kept = await self._rules(tx, waiting)
         names = {one.worker.id: one.worker.name for one in known}
         for task in waiting:
-            if task.not_before is not None and task.not_before > now:
+            if not is_due(task, at=now):
                 continue
             reason = draw.over_quota(_lane(task))
             if reason:

@@ -11,18 +11,26 @@ from lodeworks_controller.domain.task.task import Budget, Failure, Task
 _FINAL_REASONS = frozenset({FailureReason.BAD_INPUT, FailureReason.BAD_OUTPUT, FailureReason.CANCELLED})
 """What another attempt cannot change."""
 
+LONGEST_PAUSE = timedelta(minutes=5)
+"""Between two tries: a task that shall wait for longer was told so before the clock was set back, and waits no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """How long to wait before the next attempt: doubling, bounded, spread by chance."""
 
     first_s: float = 2.0
-    longest_s: float = 300.0
+    longest_s: float = LONGEST_PAUSE.total_seconds()
 
     def delay(self, attempt: int, *, chance: float) -> timedelta:
         """Returns the wait after the attempt of that number; chance is between 0 and 1."""
         whole = min(self.longest_s, self.first_s * 2 ** max(0, attempt - 1))
         return timedelta(seconds=whole * (0.5 + chance / 2))
+
+
+def is_due(task: Task, *, at: datetime) -> bool:
+    """Says whether a task has no pause, or its pause is over."""
+    return task.not_before is None or not at < task.not_before <= at + LONGEST_PAUSE
 
 
 def after_failure(task: Task, failure: Failure, *, at: datetime, backoff: Backoff, chance: float) -> Task:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_into  # SQLite share
 from lodeworks_controller.domain.task.attempt import Attempt, Checkpoint
 from lodeworks_controller.domain.task.lane import Head, Lane, read_lane
 from lodeworks_controller.domain.task.quota import Use
+from lodeworks_controller.domain.task.retry import LONGEST_PAUSE
 from lodeworks_controller.domain.task.run import Output, RunSpec
 from lodeworks_controller.domain.task.state import HELD, TaskState
 from lodeworks_controller.domain.task.task import Task
@@ -92,7 +93,11 @@ _FOUND_LANES = _FIRST_LANE.union_all(
         _FIRST_LANE.c.lane.is_not(None)
     )
 )
-_DUE = or_(tasks.c.not_before.is_(None), tasks.c.not_before <= bindparam("now", type_=Instant))
+_DUE = or_(
+    tasks.c.not_before.is_(None),
+    tasks.c.not_before <= bindparam("now", type_=Instant),
+    tasks.c.not_before > bindparam("beyond", type_=Instant),  # of a clock that was set back since
+)
 
 
 def _of_first(column: Column[Any]) -> ScalarSelect[Any]:
@@ -108,11 +113,7 @@ _HEADS = prepared(
 )
 _FRONT = prepared(
     select(tasks)
-    .where(
-        *_READY,
-        tasks.c.lane == bindparam("lane"),
-        or_(tasks.c.not_before.is_(None), tasks.c.not_before <= bindparam("now", type_=Instant)),
-    )
+    .where(*_READY, tasks.c.lane == bindparam("lane"), _DUE)
     .order_by(tasks.c.rank, tasks.c.id)
     .limit(bindparam("most"))
 )
@@ -200,13 +201,7 @@ _SUSPECTS = prepared(
     .limit(bindparam("most"))
 )
 _FINISHING = prepared(
-    select(tasks)
-    .where(
-        tasks.c.state == TaskState.FINISHING.value,
-        or_(tasks.c.not_before.is_(None), tasks.c.not_before <= bindparam("now", type_=Instant)),
-    )
-    .order_by(tasks.c.id)
-    .limit(bindparam("most"))
+    select(tasks).where(tasks.c.state == TaskState.FINISHING.value, _DUE).order_by(tasks.c.id).limit(bindparam("most"))
 )
 _WAITING = prepared(
     select(tasks)
@@ -327,12 +322,12 @@ class SqlTaskRows:
 
     async def heads(self, *, now: datetime) -> Sequence[Head]:
         """Returns who stands first in each lane in which a task waits for a worker and its time has come."""
-        rows = (await self._connection.execute(_HEADS, {"now": now})).mappings()
+        rows = (await self._connection.execute(_HEADS, {"now": now, "beyond": now + LONGEST_PAUSE})).mappings()
         return [Head(read_lane(row["lane"]), row["id"], -row["rank"]) for row in rows if row["id"] is not None]
 
     async def front(self, lane: Lane, *, now: datetime, limit: int) -> Sequence[Task]:
         """Returns the first tasks of a lane whose time has come, those of high priority and age first."""
-        return await self._tasks(_FRONT, lane=str(lane), now=now, most=limit)
+        return await self._tasks(_FRONT, lane=str(lane), now=now, beyond=now + LONGEST_PAUSE, most=limit)
 
     async def uses(self) -> Mapping[tuple[str, str], Use]:
         """Returns what runs, by project and user."""
@@ -423,7 +418,7 @@ class SqlTaskRows:
 
     async def finishing(self, *, now: datetime, limit: int) -> Sequence[Task]:
         """Returns FINISHING tasks whose time has come."""
-        return await self._tasks(_FINISHING, now=now, most=limit)
+        return await self._tasks(_FINISHING, now=now, beyond=now + LONGEST_PAUSE, most=limit)
 
     async def waiting(self, *, limit: int) -> Sequence[Task]:
         """Returns QUEUED tasks with a built run, oldest first."""
