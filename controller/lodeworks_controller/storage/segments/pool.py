@@ -8,11 +8,13 @@ import asyncio
 import importlib
 import logging
 import multiprocessing
+import os
 import resource
 import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from lodeworks_controller.errors import ExhaustedError, UnavailableError
@@ -37,9 +39,18 @@ def _run(module: str, function: str, job: Any) -> Any:
 
 
 def _begin(memory_bytes: int) -> None:
-    """Prepares a process: a limit of its own, and no interest in the terminal's Ctrl-C."""
+    """Prepares a process: a limit of its own, no interest in the terminal's Ctrl-C, and an end with the controller."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone: a killed one cannot say so, and jobs would never come."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _nothing() -> None:
