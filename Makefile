@@ -39,9 +39,8 @@ check: install ## Format, lint, types, imports, protos, house rules, unit and co
 	$(BIN)/lint-imports
 	$(PYTEST) -n 2 tests/house tests/unit tests/contract
 
-# Three at a time, also on two cores: these wait for processes much of the time.
 test: check ## make check, then integration and end-to-end tests with coverage (≤ 15 minutes).
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder tests/integration tests/e2e --durations=10 --cov --cov-report=term:skip-covered -m "not soak"
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/e2e --durations=10 --cov --cov-report=term:skip-covered -m "not soak"
 
 soak: install ## Long and random; LODE_SOAK_SEED and LODE_SOAK_SHARE (0 to 1) choose a part.
 	$(PYTEST) tests/soak tests/e2e -m soak -s
