@@ -20,7 +20,7 @@ from lodeworks_formats.errors import FormatError
 from lodeworks_formats.manifest import sha256_file
 
 from lodeworks_worker.control_plane import BlobTransfer, LocalFile, Scope
-from lodeworks_worker.errors import LeaseLostError, WorkerError
+from lodeworks_worker.errors import WorkerError
 from lodeworks_worker.grant import Grant
 from lodeworks_worker.putting_down import in_thread
 
@@ -56,8 +56,6 @@ class BlobsAhead:
             try:
                 if await self.send(at_most=_FILES_AT_ONCE) == _FILES_AT_ONCE:
                     continue
-            except LeaseLostError:
-                return  # the report says so as well, and ends the run
             except (WorkerError, OSError) as error:
                 self.log.info("the blobs of %s stay here for now: %s", self.scope.task_id, error)
                 pause_s = _AWAY_S

@@ -37,8 +37,6 @@ class CheckpointKeeper:
             await asyncio.sleep(self.every_s)
             try:
                 await self.look()
-            except LeaseLostError:
-                return  # the report says so as well, and ends the run
             except (WorkerError, OSError) as error:
                 self.log.info("the checkpoint of %s stays here for now: %s", self.scope.task_id, error)
 

@@ -134,6 +134,11 @@ class HeldRun:
                 continue
             except (UnreachableError, SessionLostError) as error:
                 self._kit.log.info("run %s waits: %s", self.grant.name, error)
+            except LeaseLostError as error:
+                # Only the verdict on a report, or a new session, ends a run: either gives one that was silent for too
+                # long back to this worker while nobody else was granted its task.
+                self._kit.log.info("run %s asks whether it goes on: %s", self.grant.name, error)
+                self._kit.changed()
             except Exception:
                 # The journal cannot be written, as on a full disk. Every step may be repeated.
                 self._kit.log.exception("run %s cannot go on; trying again", self.grant.name)
@@ -160,11 +165,8 @@ class HeldRun:
         """Does what follows, or gives up; says whether the run is forgotten."""
         try:
             await self._next()
-        except (UnreachableError, SessionLostError, sqlite3.Error):
+        except (UnreachableError, SessionLostError, LeaseLostError, sqlite3.Error):
             raise
-        except LeaseLostError:
-            self._kit.log.warning("run %s: the lease is lost; dropping it", self.grant.name)
-            await self.drop()
         except LaunchError as error:
             await self._give_up(error.failure, str(error))
         except InputError as error:

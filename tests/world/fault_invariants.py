@@ -33,6 +33,7 @@ async def broken(installation: Installation, *, settled: bool) -> list[str]:
         )
         found += [f"{title} is forgotten: {state} ({why or message})" for title, state, why, message in rows]
     found += _tasks(installation) + _attempts(installation) + _history(installation) + _notices(installation)
+    found += _adopted(installation)
     held = installation.disk.query("SELECT uuid, worker_id, task_id FROM gpu_slots WHERE task_id <> ''")
     found += [f"{uuid} of {worker} is held by {task} for ever" for uuid, worker, task in held if settled]
     if settled:
@@ -88,6 +89,20 @@ def _attempts(installation: Installation) -> list[str]:
         if state in _FINAL and any(row[5] is None for row in rows):
             found.append(f"{title} is {state} and its attempts end as {[row[5] for row in rows]}")
     return found
+
+
+def _adopted(installation: Installation) -> list[str]:
+    """A worker that comes back knows each run that its machine has begun; a rival of the same identity cannot."""
+    rivals = {machine.worker_id for machine in installation.rivals}
+    begun = {run: machine for machine in installation.machines.values() for run in machine.started}
+    rows = installation.disk.query(
+        "SELECT task_id, lease_epoch FROM attempts WHERE outcome = 'lost' AND message LIKE '%came back without the run'"
+    )
+    return [
+        f"{installation.labels[task_id]}-{epoch} was begun on {begun[task_id, epoch].name} and forgotten there"
+        for task_id, epoch in rows
+        if (task_id, epoch) in begun and begun[task_id, epoch].worker_id not in rivals
+    ]
 
 
 def _history(installation: Installation) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 25
 _CLEAR_EVERY = 400
+_TELL_EVERY = 500
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -69,6 +70,8 @@ def play_many(first: int, count: int, *, processes: int, most_failures: int = 5)
         for (_, size), told in zip(parts, pool.map(_play_part, parts), strict=True):
             played += size
             stories += told
+            if played % _TELL_EVERY == 0:
+                print(f"{played} of {count} schedules, {time.monotonic() - begun:.0f} s", flush=True)
             if len(stories) >= most_failures:
                 pool.shutdown(wait=True, cancel_futures=True)
                 break

@@ -26,7 +26,8 @@ from lodeworks_worker.outcome import Outcome
 class MadeController:
     """Grants what lies in `waiting`; keeps logs, metrics and outcomes by (task, epoch). `away` lets every call fail.
 
-    `calls` counts what came, `turned_away` what it did not answer, `polls` those that it did: tests wait on these.
+    `calls` counts what came, `turned_away` what it did not answer, `stale` what it refused for want of a lease,
+    `polls` those that it answered: tests wait on these.
     """
 
     waiting: list[Grant] = field(default_factory=list)
@@ -48,6 +49,7 @@ class MadeController:
     session: int = 0
     calls: int = 0
     turned_away: int = 0
+    stale: int = 0
     polls: int = 0
 
     def _answering(self) -> None:
@@ -59,6 +61,7 @@ class MadeController:
     def _leased(self, task_id: str, lease_epoch: int) -> None:
         self._answering()
         if (task_id, lease_epoch) not in self.leased:
+            self.stale += 1
             raise LeaseLostError(task_id)
 
     async def register(self, *, boot_id: str, fingerprint: Fingerprint, held: Sequence[Held]) -> Session:

@@ -14,6 +14,7 @@ from lodeworks_controller.storage.database.outbox import SqlOutboxRows
 from lodeworks_controller.storage.database.task import SqlTaskRows
 from lodeworks_controller.storage.database.worker import SqlWorkerRows
 from lodeworks_controller.storage.logs.files import LogFiles
+from lodeworks_worker.journal import Journal
 from lodeworks_worker.runs import Runs
 from simulated_controller import MadeKind
 
@@ -169,6 +170,15 @@ def a_run_that_is_begun_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Runs, "_note_over", lambda *_: None)
 
 
+def an_outcome_that_is_not_written_down(patch: pytest.MonkeyPatch) -> None:
+    """The journal says that it stored, and stored nothing."""
+
+    async def save(self: Any, entry: Any) -> None:
+        return None
+
+    patch.setattr(Journal, "save", save)
+
+
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -185,5 +195,6 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         a_change_over_a_change,
         an_object_outside_of_the_transaction,
         a_run_that_is_begun_again,
+        an_outcome_that_is_not_written_down,
     )
 }

@@ -28,6 +28,20 @@ async def test_a_lost_lease_drops_the_run_without_a_word(world):
     assert not world.control.outcomes
 
 
+async def test_a_run_that_was_thought_lost_goes_on_when_a_report_gives_it_back(world):
+    lines = tuple(f"line {number}" for number in range(20))
+    world.grant(script=FakeScript(run_for_s=1.0, log_lines=lines, line_every_s=0.05, outputs=TRAINED))
+    async with world.worker():
+        await world.until(lambda: world.control.logs.get(("t1", "out")))
+        grant = world.control.leased.pop(("t1", 1))
+        await world.until(lambda: world.control.stale)
+        world.control.leased["t1", 1] = grant
+        outcome = await world.outcome()
+    assert outcome.judgement.state is OutcomeState.SUCCEEDED
+    assert world.starts == ["t1-1"]
+    assert world.control.logs[("t1", "out")].decode().splitlines() == list(lines)
+
+
 async def test_a_new_epoch_displaces_the_old_run(world):
     grant = world.grant(script=FakeScript(run_for_s=60))
     async with world.worker():
