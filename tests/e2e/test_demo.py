@@ -1,4 +1,4 @@
-"""`lode demo`, as a person types it: every step really happens."""
+"""`lode demo`, as a person types it: every step really happens. Whole in `make soak`, with shorter trainings before."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from local_installation import LocalWorld
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_demo_goes_the_whole_way(tmp_path: Path):
+@pytest.mark.parametrize(
+    "options", [pytest.param((), marks=pytest.mark.soak, id="whole"), pytest.param(("--epochs", "20"), id="short")]
+)
+def test_the_demo_goes_the_whole_way(tmp_path: Path, options: tuple[str, ...]):
     world = LocalWorld(tmp_path)
-    said = world.lode("demo", "--state", tmp_path / "demo", timeout_s=880)
+    said = world.lode("demo", "--state", tmp_path / "demo", *options, timeout_s=880)
     lines = said.out.splitlines()
     steps = [line[:20].strip() for line in lines if line[:1].strip()]
     assert steps[:10] == [
