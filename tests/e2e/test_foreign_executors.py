@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sample_images
 from lodeworks.options import TaskOptions
+from soak_share import sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -223,16 +224,18 @@ def test_a_check_of_the_image_on_ymir_exc_finds_no_fault(prepared: LocalWorld):
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("fault", "finding", "word"),
-    [
-        ("garbage", "training.result", "this is no YAML"),
-        ("missing_file", "training.result", "weights.json"),
-        ("no_result", "training.result", "no models/result.yaml"),
-        ("silent", "training.exit", "exit code 7"),
-        ("hang", "training.exit", "did not end in time"),
-        ("lost_candidate", "mining.scores", "leaves out 1 candidates"),
-        ("foreign_candidate", "mining.scores", "none of the candidates"),
-        ("strange_class", "inference.boxes", "griffin"),
-    ],
+    sampled(
+        [
+            ("garbage", "training.result", "this is no YAML"),
+            ("missing_file", "training.result", "weights.json"),
+            ("no_result", "training.result", "no models/result.yaml"),
+            ("silent", "training.exit", "exit code 7"),
+            ("hang", "training.exit", "did not end in time"),
+            ("lost_candidate", "mining.scores", "leaves out 1 candidates"),
+            ("foreign_candidate", "mining.scores", "none of the candidates"),
+            ("strange_class", "inference.boxes", "griffin"),
+        ]
+    ),
 )
 def test_a_check_names_the_fault_of_a_bad_image(
     prepared: LocalWorld, tmp_path: Path, fault: str, finding: str, word: str

@@ -19,9 +19,8 @@ from local_installation import LocalWorld, eventually
 from lodeworks.api.dataset.v1 import dataset_pb2
 from lodeworks.api.model.v1 import model_pb2
 from lodeworks.api.task.v1 import task_pb2
+from soak_share import SEED, SHARE
 
-SEED = int(os.environ.get("LODE_SOAK_SEED", "1"))
-SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
 KILLS = max(2, round(20 * SHARE))
 SMALL = {"input_size": "64x96", "threads": 1, "patience": 10_000, "model_width": 0.5}
 

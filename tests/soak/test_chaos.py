@@ -21,12 +21,11 @@ from chaos_records import broken, unsettled
 from local_installation import eventually
 from lodeworks.api.task.v1 import task_pb2
 from lodeworks.errors import LodeError
+from soak_share import SEED, SHARE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEED = int(os.environ.get("LODE_SOAK_SEED", "1"))
-SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
 MINUTES = max(0.5, float(os.environ.get("LODE_CHAOS", "10")) * SHARE)
 MUTANT_MINUTES = 0.5
 NOTICED = {

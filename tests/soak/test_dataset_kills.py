@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dataset_committer import check, orphans
+from soak_share import SEED, SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEED = int(os.environ.get("LODE_SOAK_SEED", "1"))
-SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
 KILLS = max(3, round(200 * SHARE))
 PROGRAM = Path(__file__).resolve().parents[1] / "world/dataset_committer.py"
 

@@ -11,9 +11,8 @@ import os
 
 import pytest
 from fault_runner import play_many
+from soak_share import SEED, SHARE
 
-SEED = int(os.environ.get("LODE_SOAK_SEED", "1"))
-SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
 PROCESSES = int(os.environ.get("LODE_SOAK_PROCESSES", str(os.cpu_count() or 1)))
 SCHEDULES = max(50, round(10_000 * SHARE))
 

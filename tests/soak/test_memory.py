@@ -3,17 +3,16 @@
 LODE_SOAK_SHARE is the share of 100,000 polls and 20,000 tasks (1).
 """
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
+from soak_share import SHARE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from task_queues.drift import measure_drift
 
-SHARE = float(os.environ.get("LODE_SOAK_SHARE", "1"))
 LEAST = 0.25
 """A shorter run ends before the caches are full."""
 MOST = 1.05
