@@ -27,6 +27,7 @@ class Augmentation:
         flip_y: share of pictures mirrored upside down.
         gamma: greatest change of the brightness curve, as a part.
         gain: greatest change of each channel, as a part.
+        mosaic: share of the pictures that are made of four.
     """
 
     scale: tuple[float, float] = (0.7, 1.5)
@@ -35,6 +36,7 @@ class Augmentation:
     flip_y: float = 0.5
     gamma: float = 0.3
     gain: float = 0.1
+    mosaic: float = 0.0
 
 
 def augment(
@@ -44,12 +46,14 @@ def augment(
     size: tuple[int, int],
     how: Augmentation,
     random: np.random.Generator,
+    fit: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
     """Returns a changed picture [height, width, 3], its boxes, and which of the boxes are still to be seen in it.
 
-    The boxes are corners in pixels, of the picture before and of the result after.
+    The boxes are corners in pixels, of the picture before and of the result after. At zoom 1 the picture just fits into
+    `fit` (height, width), which is `size` unless given.
     """
-    matrix = _placement(image.shape[0], image.shape[1], size=size, how=how, random=random)
+    matrix = _placement(image.shape[0], image.shape[1], size=size, fit=fit or size, how=how, random=random)
     canvas = cv2.warpAffine(
         image,
         matrix,
@@ -64,11 +68,16 @@ def augment(
 
 
 def _placement(
-    height: int, width: int, *, size: tuple[int, int], how: Augmentation, random: np.random.Generator
+    height: int,
+    width: int,
+    *,
+    size: tuple[int, int],
+    fit: tuple[int, int],
+    how: Augmentation,
+    random: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Returns the 2×3 matrix from the picture to the canvas: letterbox, then zoom, proportions, mirrors and a shift."""
-    fit = min(size[0] / height, size[1] / width)
-    zoom = fit * np.exp(random.uniform(np.log(how.scale[0]), np.log(how.scale[1])))
+    zoom = min(fit[0] / height, fit[1] / width) * np.exp(random.uniform(np.log(how.scale[0]), np.log(how.scale[1])))
     stretch = np.exp(random.uniform(-0.5, 0.5) * np.log1p(how.aspect))
     scale_x, scale_y = zoom * stretch, zoom / stretch
     # A smaller picture lies anywhere in the canvas, a larger one shows any part of itself.

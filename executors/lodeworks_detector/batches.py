@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lodeworks_detector.augment import Augmentation, augment
+from lodeworks_detector.mosaic import PARTS, mosaic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from lodeworks_detector.examples import Example, PictureCache
 
 _AHEAD = 3
+
+_Picture = tuple["NDArray[np.uint8]", "NDArray[np.float32]", "NDArray[np.int64]"]
+"""A picture for the network, the corners of its boxes and their classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,18 @@ class Batch:
 
 
 class TrainingBatches:
-    """Makes the batches of an epoch from examples."""
+    """Makes the batches of an epoch from examples.
+
+    Args:
+        examples: The pictures.
+        cache: Where they are kept decoded.
+        size: Height and width of the network's input.
+        batch_size: How many pictures are in a batch, over all processes.
+        how: How far the pictures may be changed.
+        seed: What chance depends on.
+        mosaic_epochs: How many epochs have mosaics; those after them show pictures as a device sees them.
+        rank: Which of the processes that train together this is, and how many there are: it gets its part of a batch.
+    """
 
     def __init__(
         self,
@@ -61,6 +76,8 @@ class TrainingBatches:
         batch_size: int,
         how: Augmentation,
         seed: int,
+        mosaic_epochs: int = 0,
+        rank: tuple[int, int] = (0, 1),
     ) -> None:
         self._examples = examples
         self._cache = cache
@@ -68,6 +85,8 @@ class TrainingBatches:
         self._batch_size = batch_size
         self._how = how
         self._seed = seed
+        self._mosaic_epochs = mosaic_epochs
+        self._rank = rank
 
     def __len__(self) -> int:
         return len(self._split(np.arange(len(self._examples))))
@@ -97,18 +116,36 @@ class TrainingBatches:
         return parts
 
     def _make(self, part: NDArray[np.int64], epoch: int) -> Batch:
+        first, step = self._rank
+        mosaics = self._how.mosaic if epoch < self._mosaic_epochs else 0.0
         images, boxes, classes = [], [], []
-        for index in part:
-            example = self._examples[index]
-            random = np.random.default_rng((self._seed, epoch, int(index)))
-            image, scale = self._cache.get(example.path)
-            canvas, moved, visible = augment(
-                image, example.boxes * np.float32(scale), size=self._size, how=self._how, random=random
-            )
+        for index in part[first::step].tolist():
+            random = np.random.default_rng((self._seed, epoch, index))
+            # Chance is asked only where there are mosaics: without them nothing else changes.
+            make = self._of_four if mosaics and random.random() < mosaics else self._of_one
+            canvas, corners, names = make(index, random)
             images.append(canvas)
-            boxes.append(moved[visible])
-            classes.append(example.classes[visible])
+            boxes.append(corners)
+            classes.append(names)
         return _batch(images, boxes, classes)
+
+    def _of_one(self, index: int, random: np.random.Generator) -> _Picture:
+        image, boxes = self._decoded(index)
+        canvas, moved, visible = augment(image, boxes, size=self._size, how=self._how, random=random)
+        return canvas, moved[visible], self._examples[index].classes[visible]
+
+    def _of_four(self, index: int, random: np.random.Generator) -> _Picture:
+        chosen = [index, *random.integers(len(self._examples), size=PARTS - 1).tolist()]
+        parts = [self._decoded(one) for one in chosen]
+        canvas, moved, visible = mosaic(parts, size=self._size, how=self._how, random=random)
+        classes = [self._examples[one].classes[seen] for one, seen in zip(chosen, visible, strict=True)]
+        boxes = [corners[seen] for corners, seen in zip(moved, visible, strict=True)]
+        return canvas, np.concatenate(boxes), np.concatenate(classes)
+
+    def _decoded(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        example = self._examples[index]
+        image, scale = self._cache.get(example.path)
+        return image, example.boxes * np.float32(scale)
 
 
 def to_input(images: Sequence[NDArray[np.uint8]]) -> Tensor:

@@ -26,8 +26,10 @@ KNOWN_SETTINGS = frozenset(
         "learning_rate",
         "model_depth",
         "model_width",
+        "mosaic",
         "patience",
         "precision",
+        "processes",
         "seed",
         "threads",
     }
@@ -59,6 +61,7 @@ class Configuration:
     checkpoint_interval_s: float
     precision: str
     threads: int | None
+    processes: int | None
     seed: int
     cache_bytes: int
     augmentation: Augmentation
@@ -77,6 +80,17 @@ class Configuration:
         much processor time again and hardly shortens it, and beside other work it makes it longer.
         """
         return self.threads if self.threads is not None else min(_MOST_THREADS, max(1, cores // 2))
+
+    def processes_for(self, *, gpus: int, pictures: int) -> int:
+        """Returns how many processes train together: as set, else one a GPU, each with two pictures of a batch or more.
+
+        Raises:
+            BadSettingError: more are set than there are GPUs, where there are some.
+        """
+        wanted = self.processes if self.processes is not None else max(1, gpus)
+        if gpus and wanted > gpus:
+            raise BadSettingError("processes", f"is {wanted}, but this run has {gpus} GPUs; each process needs its own")
+        return max(1, min(wanted, self.batch_size // 2, pictures // 2))
 
     def patience_for(self, epochs: int) -> int:
         """Returns the number of epochs without improvement that end the training early."""
@@ -106,6 +120,7 @@ def read_configuration(settings: Settings) -> Configuration:
         checkpoint_interval_s=settings.number("checkpoint_interval_s", default=10.0, minimum=0.0),
         precision=settings.text("precision", default=_AUTO, choices=PRECISIONS),
         threads=None if _is_auto(settings, "threads") else settings.integer("threads", minimum=1, maximum=256),
+        processes=None if _is_auto(settings, "processes") else settings.integer("processes", minimum=1, maximum=64),
         seed=settings.integer("seed", default=0, minimum=0, maximum=2**31 - 1),
         cache_bytes=settings.integer("cache_mb", default=1500, minimum=0) * 1_000_000,
         augmentation=_augmentation(settings),
@@ -132,6 +147,7 @@ def _input_size(settings: Settings) -> tuple[int, int] | None:
 
 def _augmentation(settings: Settings) -> Augmentation:
     how = settings.text("augment", default="default", choices=("default", "upright", "none"))
+    mosaic = settings.number("mosaic", default=0.0, minimum=0.0, maximum=1.0)
     if how == "none":
-        return Augmentation(scale=(1.0, 1.0), aspect=0.0, flip_x=0.0, flip_y=0.0, gamma=0.0, gain=0.0)
-    return Augmentation(flip_y=0.0) if how == "upright" else Augmentation()
+        return Augmentation(scale=(1.0, 1.0), aspect=0.0, flip_x=0.0, flip_y=0.0, gamma=0.0, gain=0.0, mosaic=mosaic)
+    return Augmentation(flip_y=0.5 if how == "default" else 0.0, mosaic=mosaic)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_device(gpu_ids: Sequence[int]) -> torch.device:
-    """Returns the first GPU that was given to the run, else the CPU.
+def choose_device(gpu_ids: Sequence[int], *, index: int = 0) -> torch.device:
+    """Returns the GPU of the process `index` among those that were given to the run, else the CPU.
 
     Raises:
         ExecutorError: a GPU was given but cannot be seen (codes NO_GPU, CUDA_MISMATCH).
@@ -25,9 +25,9 @@ def choose_device(gpu_ids: Sequence[int]) -> torch.device:
         raise ExecutorError("this torch has no CUDA; install one that has, or run without GPUs", code=ErrorCode.NO_GPU)
     if not torch.cuda.is_available():
         raise ExecutorError("CUDA sees no GPU; is the driver as new as this torch?", code=ErrorCode.CUDA_MISMATCH)
-    if gpu_ids[0] >= torch.cuda.device_count():
-        raise ExecutorError(f"there is no GPU {gpu_ids[0]} in this run", code=ErrorCode.NO_GPU)
-    return torch.device("cuda", gpu_ids[0])
+    if gpu_ids[index] >= torch.cuda.device_count():
+        raise ExecutorError(f"there is no GPU {gpu_ids[index]} in this run", code=ErrorCode.NO_GPU)
+    return torch.device("cuda", gpu_ids[index])
 
 
 def choose_precision(wanted: str, *, device: torch.device) -> torch.dtype:

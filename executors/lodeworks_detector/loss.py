@@ -9,6 +9,8 @@ import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from lodeworks_detector.batches import Batch
@@ -65,25 +67,34 @@ class Assignment:
     weight: Tensor
 
 
-def detection_loss(prediction: Prediction, batch: Batch, *, floor: float) -> Losses:
+def _alone(values: Tensor) -> Tensor:
+    return values
+
+
+def detection_loss(
+    prediction: Prediction, batch: Batch, *, floor: float, add_up: Callable[[Tensor], Tensor] = _alone
+) -> Losses:
     """Returns BCE over the sum of the soft targets plus 2.5 times weighted GIoU.
+
+    Where several processes share a batch, the sum of their losses is the loss of the batch.
 
     Args:
         prediction: what the network said.
         batch: what is there.
         floor: least soft target of the best place of a box, 0 to 1; it keeps boxes with tiny overlaps learning.
+        add_up: sums over all processes that share the batch.
     """
     assigned = assign(prediction, batch, floor=floor)
     taken = batch.classes.gather(1, assigned.box)
     target = torch.zeros_like(prediction.logits)
     target.scatter_(2, taken.unsqueeze(-1), (assigned.score * assigned.positive).unsqueeze(-1))
-    whole = target.sum().clamp(min=1.0)
-    classes = functional.binary_cross_entropy_with_logits(prediction.logits, target, reduction="sum") / whole
     positive = assigned.positive
-    wanted = batch.boxes.gather(1, assigned.box.unsqueeze(-1).expand(-1, -1, 4))[positive]
     weight = assigned.weight[positive]
+    whole, weights = add_up(torch.stack((target.sum(), weight.sum()))).clamp(min=1.0)
+    classes = functional.binary_cross_entropy_with_logits(prediction.logits, target, reduction="sum") / whole
+    wanted = batch.boxes.gather(1, assigned.box.unsqueeze(-1).expand(-1, -1, 4))[positive]
     distance = 1 - generalised_iou(prediction.boxes[positive], wanted)
-    boxes = (distance * weight).sum() / weight.sum().clamp(min=1.0)
+    boxes = (distance * weight).sum() / weights
     return Losses(classes + _BOX_WEIGHT * boxes, classes.detach(), boxes.detach())
 
 

@@ -1,100 +1,36 @@
 """The detector as a program: it learns, is repeatable, survives a kill, and stops when asked to."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from lodeworks_executor import run_program
-from lodeworks_formats.annotations.ark import render_ark
-from lodeworks_formats.boxes import Box
-from lodeworks_formats.protocol import Environment, render_config, render_environment, render_index
 from lodeworks_formats.ymir_results import parse_monitor, parse_training_result
 from lodeworks_runtime import load_onnx
+from small_trainings import NAMES, lay_out, picture, start, wait_for, write_pictures
 
 pytest.importorskip("torch", reason="the detector needs the extra `detector`")
 
 from lodeworks_detector.executor import execute
 
-SIDE = 64
-NAMES = ["disc", "square"]
-TINY = {"model_width": 0.5, "batch_size": 8, "threads": 1, "precision": "float32", "checkpoint_interval_s": 0}
-
-
-def _picture(number):
-    """Noise with one to three shapes, and their boxes."""
-    random = np.random.default_rng(number)
-    image = random.integers(60, 110, (SIDE, SIDE, 3), dtype=np.uint8)
-    boxes = []
-    for slot in random.permutation(4)[: random.integers(1, 4)]:
-        side = int(random.integers(14, 28))
-        x, y = int(slot % 2) * 32 + int(random.integers(0, 32 - side)), int(slot // 2) * 32 + 2
-        name = NAMES[int(random.integers(2))]
-        if name == "square":
-            cv2.rectangle(image, (x, y), (x + side - 1, y + side - 1), (40, 40, 230), -1)
-        else:
-            cv2.circle(image, (x + side // 2, y + side // 2), side // 2, (60, 220, 60), -1)
-        boxes.append(Box(name, x, y, side, side))
-    return image, boxes
-
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """40 pictures to train on and 8 to validate on, as index lines."""
-    folder = tmp_path_factory.mktemp("pictures")
-    lines = []
-    for number in range(48):
-        image, boxes = _picture(number)
-        cv2.imwrite(str(folder / f"{number}.png"), image)
-        note = folder / f"{number}.txt"
-        note.write_text(render_ark(boxes, class_names=NAMES, width=SIDE, height=SIDE))
-        lines.append((str(folder / f"{number}.png"), str(note)))
-    return lines[:40], lines[40:]
+    """48 pictures, as index lines."""
+    return write_pictures(tmp_path_factory.mktemp("pictures"), count=48)
 
 
 @pytest.fixture
 def run_at(tmp_path, pictures):
-    """Lays out a training in a folder of its own and returns its env.yaml."""
+    """Lays out a training in a folder of its own, on 40 pictures, validated on 8, and returns its env.yaml."""
 
     def make(name, **settings):
-        root = tmp_path / name
-        (root / "in").mkdir(parents=True)
-        environment = Environment.at(
-            "t1", operations={"training"}, input_root=str(root / "in"), output_root=str(root / "out")
-        )
-        (root / "in/env.yaml").write_text(render_environment(environment))
-        config = {"task_id": "t1", "class_names": NAMES, "gpu_id": "", "export_format": "ark:raw", **TINY, **settings}
-        (root / "in/config.yaml").write_text(render_config(config))
-        for index, lines in zip(("train", "val"), pictures, strict=True):
-            (root / f"in/{index}-index.tsv").write_text(render_index(lines))
-        return root / "in/env.yaml"
+        return lay_out(tmp_path / name, training=pictures[:40], validation=pictures[40:], **settings)
 
     return make
-
-
-def _start(env_file):
-    return subprocess.Popen(
-        [sys.executable, "-m", "lodeworks_detector"],
-        env={**os.environ, "LODE_ENV_FILE": str(env_file)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def _wait_for(path, process, *, limit_s=60.0):
-    deadline = time.monotonic() + limit_s
-    while not path.exists():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.02)
 
 
 def _losses(root):
@@ -114,7 +50,7 @@ def test_it_learns_and_leaves_a_model_that_runs(run_at):
     assert parse_monitor((out / "monitor.txt").read_text()).fraction == 1.0
     assert list((out / "tensorboard").iterdir())
     algorithm = load_onnx(out / "models" / best.name / "model.onnx")
-    image, boxes = _picture(1000)
+    image, boxes = picture(1000)
     found = algorithm.predict([image], score=0.3)[0]
     assert {box.class_name for box in found} & {box.class_name for box in boxes}
 
@@ -123,9 +59,9 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(run_at):
     whole = run_at("whole", epochs=3)
     assert run_program(execute, env_file=whole) == 0
     killed = run_at("killed", epochs=3)
-    process = _start(killed)
+    process = start(killed)
     try:
-        _wait_for(killed.parents[1] / "out/lode/checkpoint/DONE", process)
+        wait_for(killed.parents[1] / "out/lode/checkpoint/DONE", process)
     finally:
         process.kill()
         process.communicate()
@@ -154,9 +90,9 @@ def test_a_checkpoint_of_another_network_is_refused(run_at):
 
 def test_sigterm_ends_it_quickly_and_keeps_its_stages(run_at):
     env_file = run_at("stopped", epochs=1000)
-    process = _start(env_file)
+    process = start(env_file)
     try:
-        _wait_for(env_file.parents[1] / "out/models/result.yaml", process)
+        wait_for(env_file.parents[1] / "out/models/result.yaml", process)
         asked_at = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 143

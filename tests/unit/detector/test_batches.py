@@ -85,3 +85,17 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(BadDatasetError, match=r"bad\.jpg") as caught:
         read_picture(tmp_path / "bad.jpg")
     assert caught.value.code == ErrorCode.PICTURE_FORMAT
+
+
+def test_processes_share_a_batch_between_them(examples):
+    whole = next(_batches(examples, batch_size=5).epoch(0))
+    parts = [next(_batches(examples, batch_size=5, rank=(index, 2)).epoch(0)) for index in range(2)]
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images[[0, 2, 4, 1, 3]])
+
+
+def test_mosaics_end_before_the_last_epochs_and_change_nothing_where_there_are_none(examples):
+    how = Augmentation(mosaic=1.0)
+    plain = [list(_batches(examples).epoch(number)) for number in range(2)]
+    mixed = _batches(examples, how=how, mosaic_epochs=1)
+    assert not _same(plain[0], list(mixed.epoch(0)))
+    assert _same(plain[1], list(mixed.epoch(1)))

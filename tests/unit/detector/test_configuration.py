@@ -49,6 +49,8 @@ def test_input_sizes(text, size):
         ("augment", "wild"),
         ("seed", -1),
         ("epoch", 3),
+        ("mosaic", 1.5),
+        ("processes", 0),
     ],
 )
 def test_a_wrong_setting_is_named(key, value):
@@ -61,12 +63,34 @@ def test_augmentation_can_be_turned_down():
     assert _read().augmentation == Augmentation()
     assert _read(augment="upright").augmentation.flip_y == 0.0
     assert _read(augment="none").augmentation.scale == (1.0, 1.0)
+    assert _read(mosaic=0.5).augmentation == Augmentation(mosaic=0.5)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 2), (64, 8)])
 def test_threads_follow_the_cores(cores, threads):
     assert _read().threads_for(cores) == threads
     assert _read(threads=3).threads_for(cores) == 3
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings", "processes"),
+    [
+        (0, {}, 1),
+        (1, {}, 1),
+        (4, {}, 4),
+        (8, {}, 4),
+        (8, {"batch_size": 64}, 8),
+        (4, {"processes": 2}, 2),
+        (0, {"processes": 2}, 2),
+    ],
+)
+def test_processes_follow_the_gpus_and_the_batch(gpus, settings, processes):
+    assert _read(**settings).processes_for(gpus=gpus, pictures=100) == processes
+
+
+def test_a_process_has_a_gpu_of_its_own():
+    with pytest.raises(BadSettingError, match="each process needs its own"):
+        _read(processes=3).processes_for(gpus=2, pictures=100)
 
 
 def test_patience_is_never_short_by_itself():
