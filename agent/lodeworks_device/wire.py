@@ -1,5 +1,6 @@
 """The controller as gRPC: the one place where messages are known."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -43,7 +44,7 @@ class GrpcControlPlane:
         return self._identity
 
     async def renew(self, identity: Identity) -> None:
-        """Shows another certificate from now on; calls that are open end."""
+        """Shows another certificate from now on; calls that are open begin anew, and reads of blobs are interrupted."""
         old, self._identity, self._channel = self._channel, identity, self._dialled(identity)
         await old.close()
 
@@ -80,7 +81,8 @@ class GrpcControlPlane:
 
     async def read_blob(self, digest: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
         """Yields the bytes of a blob from an offset to its end, over interruptions."""
-        blobs = DeviceBlobs(device_pb2_grpc.DeviceServiceStub(self._channel), device_pb2)
+        channel = self._channel
+        blobs = DeviceBlobs(device_pb2_grpc.DeviceServiceStub(channel), device_pb2)
         backoff = Backoff(random.random, first_s=0.2, longest_s=5.0)
         patience = Patience(tries=_TRIES_PER_TRANSFER, backoff=backoff)
         try:
@@ -92,12 +94,26 @@ class GrpcControlPlane:
             raise UnreachableError(str(error)) from error
         except grpc.RpcError as error:
             raise await self._failure(error) from error
+        except asyncio.CancelledError as error:
+            if not self._left(channel):
+                raise
+            raise UnreachableError("the device connected anew") from error
 
     async def _call(self, call: Callable[[Any], Awaitable[_T]]) -> _T:
-        try:
-            return await call(device_pb2_grpc.DeviceServiceStub(self._channel))
-        except grpc.RpcError as error:
-            raise await self._failure(error) from error
+        while True:
+            channel = self._channel
+            try:
+                return await call(device_pb2_grpc.DeviceServiceStub(channel))
+            except grpc.RpcError as error:
+                raise await self._failure(error) from error
+            except asyncio.CancelledError:
+                if not self._left(channel):
+                    raise
+
+    def _left(self, channel: grpc.aio.Channel) -> bool:
+        """Says whether a call was cancelled by the end of its channel alone, and not its caller by somebody."""
+        task = asyncio.current_task()
+        return channel is not self._channel and task is not None and not task.cancelling()
 
     async def _failure(self, error: grpc.RpcError) -> Exception:
         refusal = refusal_of(error)
