@@ -118,10 +118,12 @@ class Session:
     def _enter(self, member: object) -> sqlite3.Connection:
         raw = self._raw
         assert raw is not None
+        if self._open and not raw.in_transaction:
+            # On a full disk SQLite takes back the whole transaction by itself; a savepoint would begin another one,
+            # whose commit would count for the members that lost what they did.
+            raise UnavailableError("DATABASE", "the database gave up the transaction; try again")
         if self._member is not member:
             self._begin_member(raw, member)
-        if not raw.in_transaction:
-            raise UnavailableError("DATABASE", "the database gave up the transaction; try again")
         return raw
 
     def _begin_member(self, raw: sqlite3.Connection, member: object) -> None:
