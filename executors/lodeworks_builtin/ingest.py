@@ -17,6 +17,7 @@ from lodeworks_formats.task_inputs import IngestOptions
 from lodeworks_builtin.ingesting.blobs import BlobFolder
 from lodeworks_builtin.ingesting.formats import TruthReader, truth_reader
 from lodeworks_builtin.ingesting.importer import Importer
+from lodeworks_builtin.ingesting.index import opened_index
 from lodeworks_builtin.ingesting.known import KnownPictures
 from lodeworks_builtin.ingesting.location import located_source
 from lodeworks_builtin.ingesting.parts import Parts, Rhythm
@@ -65,7 +66,7 @@ def ingest(
     checkpoint: Checkpoint | None = None,
     rhythm: Rhythm | None = None,
 ) -> IngestReport:
-    """Reads a source whole and returns the report; memory does not grow with the pictures' bytes.
+    """Reads a source whole and returns the report; memory does not grow with the pictures.
 
     Args:
         source: A zip, tar or folder.
@@ -83,10 +84,11 @@ def ingest(
     """
     with (
         closing(BlobFolder(blobs)) as blob_folder,
+        opened_index(exchange.parent) as index,
         opened_source(source, options=options, work_folder=exchange.parent) as opened,
     ):
         report = IngestReport("")
-        reader = truth_reader(opened, options=options, report=report)
+        reader = truth_reader(opened, index=index, options=options, report=report)
         if known is not None:
             part = exchange.with_name(exchange.name + ".part")
             report.labelled = 0
@@ -97,7 +99,7 @@ def ingest(
             return report
         if not reader.layout.candidates:
             message = "there is no picture in it; put them into a folder images/"
-            if reader.layout.orphans or reader.shared_name:
+            if reader.shared_name or any(True for _ in reader.layout.orphans()):
                 message += ", or say --labels-for DATASET if it has the pictures"
             raise FormatError("EMPTY_SOURCE", message, options.source_name or source.name)
         importer = Importer(opened, reader, blobs=blob_folder, options=options, report=report)
@@ -120,7 +122,7 @@ def _identity(reader: TruthReader, options: IngestOptions) -> str:
             told.update(
                 b"-\n"
                 if entry is None
-                else f"{entry.name}\n{entry.size_bytes}\n{entry.handle}\n".encode("utf-8", "surrogateescape")
+                else f"{entry.name}\n{entry.size_bytes}\n{entry.handle!r}\n".encode("utf-8", "surrogateescape")
             )
     return told.hexdigest()
 

@@ -9,8 +9,10 @@ from lodeworks_formats.errors import FormatError
 from lodeworks_formats.picture_header import PictureHeader
 
 from lodeworks_builtin.ingesting.labels import Labels, labels_in_frame, without_scores
-from lodeworks_builtin.ingesting.layout import SPLIT_FOLDERS, Candidate, layout_of, split_of_folders
+from lodeworks_builtin.ingesting.layout import SPLIT_FOLDERS, layout_of, split_of_folders
+from lodeworks_builtin.ingesting.listing import Listing
 from lodeworks_builtin.ingesting.meta import NO_SPLIT
+from lodeworks_builtin.ingesting.placed import Candidate
 from lodeworks_builtin.ingesting.recognition import leaf
 from lodeworks_builtin.ingesting.report import ACCEPTED, ANNOTATIONS, NOTED, PICTURES, IngestReport
 from lodeworks_builtin.ingesting.source import Entry, Source
@@ -35,16 +37,16 @@ class CocoReader:
     format_name = "coco"
 
     def __init__(
-        self, source: Source, entries: list[Entry], report: IngestReport, *, max_file_bytes: int = 1 << 30
+        self, source: Source, listing: Listing, report: IngestReport, *, max_file_bytes: int = 1 << 30
     ) -> None:
-        described = [entry for entry in entries if leaf(entry).endswith(".json")]
-        rest = [entry for entry in entries if not leaf(entry).endswith(".json")]
+        described = [entry for entry in listing if leaf(entry).endswith(".json")]
+        rest = (entry for entry in listing if not leaf(entry).endswith(".json"))
         if any(leaf(entry).startswith("instances") for entry in described):
             # COCO's own captions and key points list the same pictures without boxes.
             for _ in [entry for entry in described if leaf(entry).startswith(_OTHER_KINDS)]:
                 report.other()
             described = [entry for entry in described if not leaf(entry).startswith(_OTHER_KINDS)]
-        self.layout = layout_of(rest, folders=_FOLDERS, suffix="")
+        self.layout = layout_of(rest, listing.index, folders=_FOLDERS, suffix="")
         self.shared_name = described[0].name if described else ""
         self._images: dict[str, list[_Listed]] = {}
         self._splits: set[str] = set()

@@ -7,8 +7,10 @@ from lodeworks_formats.picture_header import PictureHeader
 from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.coco_reader import CocoReader
+from lodeworks_builtin.ingesting.index import Index
 from lodeworks_builtin.ingesting.labels import Labels
-from lodeworks_builtin.ingesting.layout import Candidate, Layout
+from lodeworks_builtin.ingesting.listing import Listing
+from lodeworks_builtin.ingesting.placed import Candidate, Layout
 from lodeworks_builtin.ingesting.recognition import recognise
 from lodeworks_builtin.ingesting.report import IngestReport
 from lodeworks_builtin.ingesting.source import Source
@@ -46,21 +48,27 @@ class TruthReader(Protocol):
         ...
 
 
-def truth_reader(source: Source, *, options: IngestOptions, report: IngestReport) -> TruthReader:
+def truth_reader(source: Source, *, index: Index, options: IngestOptions, report: IngestReport) -> TruthReader:
     """Returns the reader of a source, and tells the report which format was recognised and why.
+
+    Args:
+        source: The source.
+        index: Where its files are noted.
+        options: The format that is wanted, and the names of classes.
+        report: Of the import.
 
     Raises:
         FormatError: UNKNOWN_FORMAT, or BAD_YOLO, YOLO_WITHOUT_NAMES, BAD_COCO for a file that concerns all pictures.
     """
-    entries = source.entries()
-    found = recognise(entries, wanted=options.format)
+    listing = Listing(index, source.entries())
+    found = recognise(listing, wanted=options.format)
     report.format, report.why = found.format, found.why
     reader: TruthReader
     if found.format == "yolo":
-        reader = YoloReader(source, entries, report, class_names=options.class_names)
+        reader = YoloReader(source, listing, report, class_names=options.class_names)
     elif found.format == "coco":
-        reader = CocoReader(source, entries, report, max_file_bytes=options.max_file_bytes)
+        reader = CocoReader(source, listing, report, max_file_bytes=options.max_file_bytes)
     else:
-        reader = VocReader(source, entries, report)
+        reader = VocReader(source, listing, report)
     report.seen = sorted(reader.layout.folders)
     return reader

@@ -1,10 +1,8 @@
 """One pass over the pictures of a source, and what identical files add to each other."""
 
 import hashlib
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,8 @@ from lodeworks_formats.task_inputs import IngestOptions
 from lodeworks_builtin.ingesting.blobs import BlobFolder
 from lodeworks_builtin.ingesting.formats import TruthReader
 from lodeworks_builtin.ingesting.intake import Intake
-from lodeworks_builtin.ingesting.labels import Labels
-from lodeworks_builtin.ingesting.layout import Candidate
+from lodeworks_builtin.ingesting.labels import Labels, header_of
+from lodeworks_builtin.ingesting.placed import Candidate
 from lodeworks_builtin.ingesting.report import (
     ACCEPTED,
     ANNOTATIONS,
@@ -28,6 +26,7 @@ from lodeworks_builtin.ingesting.report import (
     PREDICTIONS,
     IngestReport,
 )
+from lodeworks_builtin.ingesting.seen import Seen
 from lodeworks_builtin.ingesting.source import Entry, Source
 from lodeworks_builtin.ingesting.upright import check_decodes, needs_upright_copy, upright_copy
 from lodeworks_builtin.pace import Pace, Progress
@@ -36,22 +35,12 @@ _JPEG_BITS = 8  # no decoder of ours knows any other JPEG
 _WRITTEN = {"jpeg": "jpg", "tif": "tiff"}
 
 
-@dataclass(slots=True)
-class Merge:
-    """What later files with the same bytes add to the first one: names, and labels that it did not have."""
-
-    names: list[str] = field(default_factory=list)
-    truth: Labels | None = None
-    predictions: Labels | None = None
-
-
 class Importer:
     """One pass over the pictures of a source."""
 
     def __init__(
         self, source: Source, reader: TruthReader, *, blobs: BlobFolder, options: IngestOptions, report: IngestReport
     ) -> None:
-        self.merges: dict[str, Merge] = {}
         self.done = 0
         self._source = source
         self._reader = reader
@@ -60,9 +49,8 @@ class Importer:
         self._blobs = blobs
         self._options = options
         self._report = report
-        self._first: dict[bytes, int] = {}  # digest → place of its first file among the candidates
-        self._places = array("I")
-        self._has_truth = reader.shared_name or any(candidate.truth for candidate in layout.candidates)
+        self._seen = Seen(layout.index)
+        self._has_truth = bool(reader.shared_name) or layout.has_truth()
 
     def pictures(self, progress: Progress) -> Iterator[Picture]:
         """Yields each different picture once, in the order of the source."""
@@ -71,28 +59,45 @@ class Importer:
             self._intake.report_strays()
             self._reader.report_missing(self._report, candidates)
         pace = Pace(len(candidates), progress=progress, done=self.done)
-        for candidate in pace.through(islice(candidates, self.done, None), what="reading"):
+        for candidate in pace.through(candidates.behind(self.done), what="reading"):
             self.done += 1
             picture = self._take(candidate)
             if picture is not None:
                 yield picture
         self._report.mapped = self._intake.classes.counts
 
+    @property
+    def has_merges(self) -> bool:
+        """Whether any picture came again."""
+        return next(self._seen.merges(), None) is not None
+
     def merged(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
-        """Yields the pictures with what identical ones add."""
-        for picture in pictures:
-            merge = self.merges.get(picture.digest)
-            if merge is None:
+        """Yields all pictures with what identical ones add."""
+        merges = self._seen.merges()
+        first, later = next(merges, (-1, []))
+        for place, picture in zip(self._seen.places, pictures, strict=True):
+            if place != first:
                 yield picture
                 continue
-            truth, predictions = merge.truth, merge.predictions
-            yield replace(
-                picture,
-                names=(*picture.names, *merge.names),
-                boxes=picture.boxes if truth is None else truth.boxes,
-                tags=picture.tags if truth is None else truth.tags,
-                predictions=picture.predictions if predictions is None else predictions.boxes,
-            )
+            yield self._with(picture, place, later)
+            first, later = next(merges, (-1, []))
+
+    def _with(self, picture: Picture, place: int, later: list[int]) -> Picture:
+        """Returns a picture with the names of later files, and the labels that only they have."""
+        header, candidates = header_of(picture), self._layout.candidates
+        truth_of, predictions_of = self._seen.labelled_by(place)
+        truth = predictions = None
+        if truth_of != place:
+            truth = self._intake.quiet_truth(candidates[truth_of], header)
+        if predictions_of != place:
+            predictions = self._intake.quiet_predictions(candidates[predictions_of], header)
+        return replace(
+            picture,
+            names=(*picture.names, *(self._reader.name(candidates[other]) for other in later)),
+            boxes=picture.boxes if truth is None else truth.boxes,
+            tags=picture.tags if truth is None else truth.tags,
+            predictions=picture.predictions if predictions is None else predictions.boxes,
+        )
 
     def state(self) -> dict[str, Any]:
         """Returns what, with the pictures, their places and the merges, lets another importer go on from here."""
@@ -104,48 +109,36 @@ class Importer:
 
     def places(self) -> bytes:
         """Returns the place of each picture that was yielded among the candidates."""
-        return self._places.tobytes()
+        return self._seen.places.tobytes()
 
-    def merge_rows(self) -> Iterator[Picture]:
-        """Yields what identical files add, as pictures of which only names, labels and tags mean something."""
-        for digest, merge in self.merges.items():
-            yield Picture(
-                digest=digest,
-                extension="jpg",
-                width=1,
-                height=1,
-                names=tuple(merge.names),
-                tags=() if merge.truth is None else merge.truth.tags,
-                boxes=None if merge.truth is None else merge.truth.boxes,
-                predictions=None if merge.predictions is None else merge.predictions.boxes,
-            )
+    def merges(self) -> bytes:
+        """Returns which later files had the bytes of a picture that was yielded."""
+        return self._seen.merges_to_bytes()
 
-    def restore(
-        self, state: Mapping[str, Any], *, digests: Iterable[bytes], places: bytes, merges: Iterable[Picture]
-    ) -> None:
+    def restore(self, state: Mapping[str, Any], *, digests: Iterable[bytes], places: bytes, merges: bytes) -> None:
         """Goes on where another importer of the same source was.
 
         Args:
             state: What it said.
             digests: Of the pictures that it had yielded.
             places: Theirs among the candidates.
-            merges: What identical files had added.
+            merges: What it said of identical files.
 
         Raises:
-            ValueError, KeyError, TypeError: This is no such state; nothing has changed.
+            ValueError, KeyError, TypeError, FormatError: This is no such state; nothing has changed.
         """
-        at = array("I")
-        at.frombytes(places)
-        done, first = int(state["done"]), dict(zip(digests, at, strict=True))
-        if not 0 < done <= len(self._layout.candidates) or any(place >= done for place in at):
+        done = int(state["done"])
+        if not 0 < done <= len(self._layout.candidates):
             raise ValueError("the mark is of another source")
-        found = {
-            row.digest: Merge(list(row.names), _labels(row.boxes, row.tags), _labels(row.predictions)) for row in merges
-        }
         mapped = {str(name): int(count) for name, count in state["mapped"].items()}
-        self._report.restore(state["report"])
+        self._seen.restore(digests, places=places, merges=merges, done=done)
+        try:
+            self._report.restore(state["report"])
+        except Exception:
+            self._seen.clear()
+            raise
         self._intake.classes.counts.update(mapped)
-        self._first, self._places, self.merges, self.done = first, at, found, done
+        self.done = done
 
     def _take(self, candidate: Candidate) -> Picture | None:
         try:
@@ -154,18 +147,16 @@ class Importer:
             if self._options.decode or (header.extension == "jpg" and header.bits != _JPEG_BITS):
                 check_decodes(data)
             digest = hashlib.sha256(data)
-            first = self._first.get(digest.digest())
+            first = self._seen.first(digest.digest())
             derived = upright_copy(data, header) if first is None and needs_upright_copy(header) else None
         except FormatError as error:
             self._intake.refuse(candidate, error)
             return None
         truth, predictions = self._intake.truth(candidate, header), self._intake.predictions(candidate, header)
         if first is not None:
-            same = _Same(digest.hexdigest(), self._layout.candidates[first], header)
-            self._merge(candidate, same, truth=truth, predictions=predictions)
+            self._merge(candidate, _Same(first, header), truth=truth, predictions=predictions)
             return None
-        self._first[digest.digest()] = self.done - 1
-        self._places.append(self.done - 1)
+        self._seen.add(digest.digest(), self.done - 1)
         self._blobs.put_as(digest.hexdigest(), data)
         self._report.file(PICTURES, ACCEPTED)
         self._note(candidate.picture.name, header)
@@ -206,37 +197,39 @@ class Importer:
             self._report.problem(name, reason="DEEP_PICTURE", message=message, outcome=NOTED)
 
     def _merge(self, candidate: Candidate, same: "_Same", *, truth: Labels | None, predictions: Labels | None) -> None:
+        first = self._layout.candidates[same.place]
         known_truth, known_predictions = self._known(same)
-        merge = self.merges.setdefault(same.digest, Merge())
-        merge.names.append(self._reader.name(candidate))
+        new_truth = known_truth is None and truth is not None
+        new_predictions = known_predictions is None and predictions is not None
+        self._seen.merge(same.place, self.done - 1, truth=new_truth, predictions=new_predictions)
         self._report.file(PICTURES, MERGED)
-        message = f"the same bytes as {same.first.picture.name}"
+        name = first.picture.name
+        message = f"the same bytes as {name}"
         self._report.problem(candidate.picture.name, reason="IDENTICAL", message=message, outcome=MERGED)
-        if known_truth is None and truth is not None:
-            merge.truth = truth
+        if new_truth:
             self._intake.count(candidate.truth, truth, kind=ANNOTATIONS, outcome=ACCEPTED)
         else:
-            self._merge_labels(candidate.truth, truth, known_truth, same, kind=ANNOTATIONS)
-        if known_predictions is None and predictions is not None:
-            merge.predictions = predictions
+            self._merge_labels(candidate.truth, truth, known_truth, name, kind=ANNOTATIONS)
+        if new_predictions:
             self._intake.count(candidate.predictions, predictions, kind=PREDICTIONS, outcome=ACCEPTED)
         else:
-            self._merge_labels(candidate.predictions, predictions, known_predictions, same, kind=PREDICTIONS)
+            self._merge_labels(candidate.predictions, predictions, known_predictions, name, kind=PREDICTIONS)
 
     def _known(self, same: "_Same") -> tuple[Labels | None, Labels | None]:
         """Returns the labels that a picture has already: read once more, since identical pictures are rare."""
-        merge = self.merges.get(same.digest, Merge())
+        truth_of, predictions_of = self._seen.labelled_by(same.place)
+        candidates = self._layout.candidates
         return (
-            merge.truth or self._intake.quiet_truth(same.first, same.header),
-            merge.predictions or self._intake.quiet_predictions(same.first, same.header),
+            self._intake.quiet_truth(candidates[truth_of], same.header),
+            self._intake.quiet_predictions(candidates[predictions_of], same.header),
         )
 
     def _merge_labels(
-        self, entry: Entry | None, labels: Labels | None, known: Labels | None, same: "_Same", *, kind: str
+        self, entry: Entry | None, labels: Labels | None, known: Labels | None, first: str, *, kind: str
     ) -> None:
         self._intake.count(entry, labels, kind=kind, outcome=MERGED)
         if labels is not None and known is not None and _stored(labels.boxes) != _stored(known.boxes):
-            message = f"it differs from that of the identical picture {same.first.picture.name}, which counts"
+            message = f"it differs from that of the identical picture {first}, which counts"
             self._report.problem(
                 self._intake.name(entry, labels), reason="ANNOTATION_DIFFERS", message=message, outcome=NOTED
             )
@@ -244,15 +237,10 @@ class Importer:
 
 @dataclass(frozen=True, slots=True)
 class _Same:
-    """The first file of the same bytes."""
+    """The place of the first file of the same bytes, and the header of either."""
 
-    digest: str
-    first: Candidate
+    place: int
     header: PictureHeader
-
-
-def _labels(boxes: tuple[Box, ...] | None, tags: tuple[str, ...] = ()) -> Labels | None:
-    return None if boxes is None else Labels(boxes, tags=tags)
 
 
 def _stored(boxes: tuple[Box, ...]) -> list[Box]:

@@ -6,8 +6,8 @@ from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.formats import TruthReader
 from lodeworks_builtin.ingesting.labels import ClassNames, Labels, voc_predictions
-from lodeworks_builtin.ingesting.layout import Candidate
 from lodeworks_builtin.ingesting.meta import read_prediction_model
+from lodeworks_builtin.ingesting.placed import Candidate
 from lodeworks_builtin.ingesting.report import ACCEPTED, ANNOTATIONS, NOTED, PICTURES, PREDICTIONS, IngestReport
 from lodeworks_builtin.ingesting.source import Entry, Source
 
@@ -26,16 +26,13 @@ class Intake:
     def report_strays(self, *, orphans: bool = True) -> None:
         """Reports every file that no picture brings along; annotations without a picture only with `orphans`."""
         if orphans:
-            for entry, predicted, _ in self._layout.orphans:
+            for entry, predicted, _ in self._layout.orphans():
                 kind = PREDICTIONS if predicted else ANNOTATIONS
                 message = "there is no picture of this name"
                 self._report.reject(kind, entry.name, reason="ANNOTATION_WITHOUT_PICTURE", message=message)
-        for entry, message, kind in self._layout.misplaced:
-            self._report.reject(kind, entry.name, reason="WRONG_FORMAT", message=message)
-        for entry, message, kind in self._layout.duplicates:
-            self._report.reject(kind, entry.name, reason="DUPLICATE_NAME", message=message)
-        for _ in self._layout.others:
-            self._report.other()
+        for reason, name, message, kind in self._layout.strays():
+            self._report.reject(kind, name, reason=reason, message=message)
+        self._report.other(self._layout.others)
 
     def truth(self, candidate: Candidate, header: PictureHeader) -> Labels | None:
         """Returns the ground truth of a picture, or None when there is none that can be used."""

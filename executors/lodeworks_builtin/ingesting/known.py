@@ -2,32 +2,22 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lodeworks_formats.errors import FormatError
-from lodeworks_formats.picture_header import PictureHeader
 from lodeworks_formats.pictures import Picture
 from lodeworks_formats.segments import pictures_metadata, read_pictures
 from lodeworks_formats.task_inputs import IngestOptions
 
 from lodeworks_builtin.ingesting.formats import TruthReader
 from lodeworks_builtin.ingesting.intake import Intake
-from lodeworks_builtin.ingesting.layout import Candidate
+from lodeworks_builtin.ingesting.labels import header_of
+from lodeworks_builtin.ingesting.matches import LabelFile, Matches
+from lodeworks_builtin.ingesting.placed import Candidate
 from lodeworks_builtin.ingesting.report import ANNOTATIONS, MERGED, PICTURES, PREDICTIONS, IngestReport
 from lodeworks_builtin.ingesting.source import Entry, Source
 from lodeworks_builtin.pace import Pace, Progress
-
-
-@dataclass(slots=True)
-class _File:
-    """An annotation file, the name that it speaks of, and the pictures that have it (whole path, or base name)."""
-
-    entry: Entry
-    kind: str
-    stem: str
-    whole: list[str] = field(default_factory=list)
-    leaf: list[str] = field(default_factory=list)
 
 
 class KnownPictures:
@@ -46,16 +36,17 @@ class KnownPictures:
         self._options = options
         self._report = report
         self._intake = Intake(source, reader, options=options, report=report)
+        self._matches = Matches(reader.layout.index)
 
     def pictures(self, progress: Progress) -> Iterator[Picture]:
         """Yields the pictures that get labels, with nothing else that is new about them."""
         self._intake.report_strays(orphans=False)
-        given = self._match()
+        self._match()
         every = (_stands_for(name) for known in read_pictures(self._view) for name in _names(known))
         self._reader.report_missing(self._report, every)
         total = pictures_metadata(self._view).count
         for known in Pace(total, progress=progress).through(read_pictures(self._view), what="labelling"):
-            labelled = self._label(known, given.get(known.digest, {}))
+            labelled = self._label(known, self._matches.given(known.digest))
             if labelled is not None:
                 self._report.labelled = (self._report.labelled or 0) + 1
                 yield labelled
@@ -64,9 +55,7 @@ class KnownPictures:
     def _label(self, known: Picture, files: dict[str, Entry]) -> Picture | None:
         candidate = _stands_for(known.hash_name)
         candidate.truth, candidate.predictions = files.get(ANNOTATIONS), files.get(PREDICTIONS)
-        swapped = known.orientation >= 5  # noqa: PLR2004 — these swap the sides
-        stored = (known.height, known.width) if swapped else (known.width, known.height)
-        header = PictureHeader(known.extension, *stored, known.orientation, known.channels)
+        header = header_of(known)
         predictions = self._intake.predictions(candidate, header)
         names = _names(known) if self._reader.shared_name else (known.hash_name,)
         found = (self._intake.truth(replace(candidate, picture=_entry(name), name=name), header) for name in names)
@@ -82,66 +71,51 @@ class KnownPictures:
             predictions=None if predictions is None else predictions.boxes,
         )
 
-    def _match(self) -> dict[str, dict[str, Entry]]:
-        """Returns digest → kind → annotation file, and reports the files that nobody can use."""
-        digests = self._digests_of_source()
-        files = self._files()
-        by_leaf: dict[str, list[_File]] = {}
-        for file in files:
-            by_leaf.setdefault(file.stem.rpartition("/")[2], []).append(file)
-        given: dict[str, dict[str, Entry]] = {}
+    def _match(self) -> None:
+        """Finds out which files are for which picture, and reports those that nobody can use."""
+        matches, candidates = self._matches, self._reader.layout.candidates
+        matches.add_files(self._reader.layout.orphans())
+        self._read_digests()
         for known in read_pictures(self._view):
-            for candidate in digests.pop(known.digest, ()):
+            for place in matches.take(known.digest):
                 self._report.file(PICTURES, MERGED)
-                self._give(given, known.digest, ANNOTATIONS, candidate.truth)
-                self._give(given, known.digest, PREDICTIONS, candidate.predictions)
-            for stem in {known.digest, *(_stem(name) for name in known.names)}:
-                for file in by_leaf.get(stem.rpartition("/")[2], ()):
-                    same = stem in (file.stem, known.digest) or f"/{file.stem}".endswith(f"/{stem}")
-                    (file.whole if same else file.leaf).append(known.digest)
-        for candidate in (one for rest in digests.values() for one in rest):
+                candidate = candidates[place]
+                self._give(known.digest, ANNOTATIONS, candidate.truth)
+                self._give(known.digest, PREDICTIONS, candidate.predictions)
+            for stem in sorted({known.digest, *(_stem(name) for name in known.names)}):
+                matches.offer(stem, known.digest)
+        for place in matches.left():
             error = FormatError("NOT_IN_DATASET", "the dataset has no picture with these bytes")
-            self._intake.refuse(candidate, error)
-        for file in files:
-            self._settle(given, file)
-        return given
+            self._intake.refuse(candidates[place], error)
+        for file in matches.files():
+            self._settle(file)
 
-    def _settle(self, given: dict[str, dict[str, Entry]], file: _File) -> None:
-        meant = sorted(set(file.whole or file.leaf))
-        if len(meant) == 1:
-            self._give(given, meant[0], file.kind, file.entry)
+    def _settle(self, file: LabelFile) -> None:
+        if file.pictures == 1:
+            self._give(file.digest, file.kind, file.entry)
             return
         message = "the dataset has no picture of this name"
         reason = "ANNOTATION_WITHOUT_PICTURE"
-        if meant:
-            reason, message = "AMBIGUOUS_NAME", f"{len(meant)} pictures of the dataset have this name; use their paths"
+        if file.pictures:
+            message = f"{file.pictures} pictures of the dataset have this name; use their paths"
+            reason = "AMBIGUOUS_NAME"
         self._report.reject(file.kind, file.entry.name, reason=reason, message=message)
 
-    def _give(self, given: dict[str, dict[str, Entry]], digest: str, kind: str, entry: Entry | None) -> None:
-        if entry is None:
-            return
-        first = given.setdefault(digest, {}).setdefault(kind, entry)
-        if first is not entry:
-            message = f"{first.name} is for the same picture and counts"
+    def _give(self, digest: str, kind: str, entry: Entry | None) -> None:
+        first = None if entry is None else self._matches.give(digest, kind, entry)
+        if entry is not None and first is not None:
+            message = f"{first} is for the same picture and counts"
             self._report.reject(kind, entry.name, reason="DUPLICATE_NAME", message=message)
 
-    def _files(self) -> list[_File]:
-        return [
-            _File(entry, PREDICTIONS if predicted else ANNOTATIONS, stem)
-            for entry, predicted, stem in self._reader.layout.orphans
-        ]
-
-    def _digests_of_source(self) -> dict[str, list[Candidate]]:
-        """Returns the pictures in the source by their digests; those that cannot be read are reported."""
-        found: dict[str, list[Candidate]] = {}
-        for candidate in self._reader.layout.candidates:
+    def _read_digests(self) -> None:
+        """Reads the pictures in the source, which say by their bytes whose labels go along; reports bad ones."""
+        for place, candidate in enumerate(self._reader.layout.candidates):
             try:
                 data = self._source.read(candidate.picture, limit=self._options.max_picture_bytes)
             except FormatError as error:
                 self._intake.refuse(candidate, error)
                 continue
-            found.setdefault(hashlib.sha256(data).hexdigest(), []).append(candidate)
-        return found
+            self._matches.add_picture(hashlib.sha256(data).hexdigest(), place)
 
 
 def _stem(name: str) -> str:
@@ -154,7 +128,7 @@ def _names(known: Picture) -> tuple[str, ...]:
 
 
 def _entry(name: str) -> Entry:
-    return Entry(name, 0, None)
+    return Entry(name, 0, b"")
 
 
 def _stands_for(name: str) -> Candidate:

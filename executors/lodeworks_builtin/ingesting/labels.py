@@ -8,6 +8,7 @@ from lodeworks_formats.annotations.frame import BoxProblem, fit_to_frame, swaps_
 from lodeworks_formats.annotations.voc import parse_voc
 from lodeworks_formats.boxes import Box
 from lodeworks_formats.picture_header import PictureHeader
+from lodeworks_formats.pictures import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,13 @@ def _differs(written: tuple[int, int], found: tuple[int, int]) -> str:
         f"its boxes were drawn on {written[0]} x {written[1]} and the picture has {found[0]} x {found[1]};"
         " they were taken as they are: make sure that the picture was not resized"
     )
+
+
+def header_of(picture: Picture) -> PictureHeader:
+    """Returns what the header of a picture says that is known already."""
+    swapped = swaps_sides(picture.orientation)
+    stored = (picture.height, picture.width) if swapped else (picture.width, picture.height)
+    return PictureHeader(picture.extension, *stored, picture.orientation, picture.channels)
 
 
 class ClassNames:

@@ -5,8 +5,9 @@ side by side, each below any number of nested folders, several such trees beside
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+from lodeworks_builtin.ingesting.index import Index
+from lodeworks_builtin.ingesting.placed import Candidate, Layout
 from lodeworks_builtin.ingesting.report import ANNOTATIONS, PICTURES, PREDICTIONS
 from lodeworks_builtin.ingesting.source import Entry
 
@@ -22,25 +23,11 @@ KNOWN_FOLDERS = {
 }
 """Folder names, in lower case, that say what lies in them."""
 
-Key = tuple[str, str]
-"""Root folder, and path below the role's folder without its suffix: what a picture and its annotation share."""
-
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Folders that say which part the pictures below them belong to."""
 
 _JUNK = frozenset((".ds_store", "thumbs.db", "desktop.ini"))
 _META = "meta.yaml"
-
-
-@dataclass(slots=True)
-class Candidate:
-    """One picture file with the annotation files that go with it."""
-
-    picture: Entry
-    name: str
-    key: Key
-    truth: Entry | None = None
-    predictions: Entry | None = None
 
 
 def split_of_folders(name: str) -> str | None:
@@ -49,44 +36,19 @@ def split_of_folders(name: str) -> str | None:
     return next((SPLIT_FOLDERS[folder] for folder in folders if folder in SPLIT_FOLDERS), None)
 
 
-@dataclass(slots=True)
-class Layout:
-    """Everything in a source, each file in exactly one place; strays with what is wrong and their kind.
-
-    Attributes:
-        candidates: Pictures, in the order of their names.
-        orphans: Annotations without a picture, whether they hold predictions, and the picture's path without suffix.
-        misplaced: Files that stand among pictures or annotations and are neither.
-        duplicates: Pictures whose name another picture has already.
-        others: What nobody asked for: licences, read-me files, junk of file managers.
-        splits: Lists of ImageSets/Main by name, which are read later.
-        meta: Says which model made the predictions.
-        folders: What was seen, for the report.
-    """
-
-    candidates: list[Candidate] = field(default_factory=list)
-    orphans: list[tuple[Entry, bool, str]] = field(default_factory=list)
-    misplaced: list[tuple[Entry, str, str]] = field(default_factory=list)
-    duplicates: list[tuple[Entry, str, str]] = field(default_factory=list)
-    others: list[Entry] = field(default_factory=list)
-    splits: dict[str, list[tuple[str, Entry]]] = field(default_factory=dict)
-    meta: Entry | None = None
-    folders: set[str] = field(default_factory=set)
-
-
-def layout_of(entries: Iterable[Entry], *, folders: Mapping[str, str] = KNOWN_FOLDERS, suffix: str = ".xml") -> Layout:
+def layout_of(
+    entries: Iterable[Entry], index: Index, *, folders: Mapping[str, str] = KNOWN_FOLDERS, suffix: str = ".xml"
+) -> Layout:
     """Returns the layout of a source; nothing is read.
 
     Args:
         entries: Its files, sorted.
+        index: Where their places are noted.
         folders: What lies in folders of which name.
         suffix: Of annotation files; "" where annotations are not one file per picture.
     """
-    layout = Layout()
-    pictures: dict[Key, Candidate] = {}
-    truths: dict[Key, Entry] = {}
-    predictions: dict[Key, Entry] = {}
-    loose: list[tuple[Entry, Key, str]] = []
+    layout = Layout(index)
+    index.execute("CREATE TABLE loose (name TEXT, size_bytes INTEGER, handle BLOB, root TEXT, stem TEXT, role TEXT)")
     for entry in entries:
         parts = entry.name.split("/")
         if _is_special(layout, entry, parts):
@@ -94,47 +56,35 @@ def layout_of(entries: Iterable[Entry], *, folders: Mapping[str, str] = KNOWN_FO
         role, root, rest = _place(parts, folders)
         stem, ending = _split_suffix(rest)
         if ending in PICTURE_SUFFIXES and role in (PICTURES, ""):
-            _add_picture(layout, pictures, Candidate(entry, rest, (root, stem)))
+            layout.add_picture(Candidate(entry, rest, (root, stem)))
         elif suffix and ending == suffix and (role in (ANNOTATIONS, PREDICTIONS) or (not role and suffix == ".xml")):
-            _add_annotation(layout, predictions if role == PREDICTIONS else truths, entry, (root, stem), role=role)
+            layout.add_label(entry, (root, stem), predicted=role == PREDICTIONS)
         elif ending == suffix == ".txt":
-            loose.append((entry, (root, stem), role))
-        elif role:
-            layout.misplaced.append((entry, f"a file among {role} must be {_wanted(role, suffix)}", role))
+            index.execute("INSERT INTO loose VALUES (?, ?, ?, ?, ?, ?)", (*entry, root, stem, role))
         else:
-            layout.others.append(entry)
+            _leave_out(layout, entry, role, suffix)
         if role:
             layout.folders.add(entry.name.removesuffix(f"/{rest}"))
-    _add_loose(layout, loose, pictures, truths)
-    _pair(layout, pictures, truths, predictions)
+    for *entry_of, root, stem, role in index.execute("SELECT * FROM loose ORDER BY rowid"):
+        # Outside of labels/ only the name of a picture beside them makes text files annotations.
+        if layout.candidates.has((root, stem)):
+            layout.add_label(Entry(*entry_of), (root, stem))
+        else:
+            _leave_out(layout, Entry(*entry_of), role, suffix)
     return layout
 
 
-def _add_loose(
-    layout: Layout, loose: list[tuple[Entry, Key, str]], pictures: dict[Key, Candidate], truths: dict[Key, Entry]
-) -> None:
-    """Places text files outside of labels/: only the name of a picture beside them makes them annotations."""
-    for entry, key, role in loose:
-        if key in pictures:
-            _add_annotation(layout, truths, entry, key, role=ANNOTATIONS)
-        elif role:
-            layout.misplaced.append((entry, f"a file among {role} must be {_wanted(role, '.txt')}", role))
-        else:
-            layout.others.append(entry)
-
-
-def _add_annotation(layout: Layout, found: dict[Key, Entry], entry: Entry, key: Key, *, role: str) -> None:
-    if key in found:
-        kind = PREDICTIONS if role == PREDICTIONS else ANNOTATIONS
-        layout.duplicates.append((entry, f"another annotation has the name {key[1]}", kind))
+def _leave_out(layout: Layout, entry: Entry, role: str, suffix: str) -> None:
+    if role:
+        layout.add_stray(entry, "WRONG_FORMAT", f"a file among {role} must be {_wanted(role, suffix)}", kind=role)
     else:
-        found[key] = entry
+        layout.others += 1
 
 
 def _is_special(layout: Layout, entry: Entry, parts: list[str]) -> bool:
     leaf = parts[-1].lower()
     if leaf in _JUNK or leaf.startswith("._") or "__MACOSX" in parts[:-1]:
-        layout.others.append(entry)
+        layout.others += 1
     elif leaf == _META and layout.meta is None:
         layout.meta = entry
     elif leaf.endswith(".txt") and [part.lower() for part in parts[-3:-1]] == ["imagesets", "main"]:
@@ -161,32 +111,3 @@ def _place(parts: list[str], folders: Mapping[str, str]) -> tuple[str, str, str]
 
 def _wanted(role: str, suffix: str) -> str:
     return "a jpg, png, bmp, webp or tiff picture" if role == PICTURES else f"an annotation file ({suffix})"
-
-
-def _add_picture(layout: Layout, pictures: dict[Key, Candidate], candidate: Candidate) -> None:
-    if candidate.key in pictures:
-        other = pictures[candidate.key].picture.name
-        layout.duplicates.append(
-            (candidate.picture, f"{other} has the same name; annotations could mean either", PICTURES)
-        )
-    else:
-        pictures[candidate.key] = candidate
-        layout.candidates.append(candidate)
-
-
-def _pair(
-    layout: Layout,
-    pictures: dict[Key, Candidate],
-    truths: dict[Key, Entry],
-    predictions: dict[Key, Entry],
-) -> None:
-    for key, entry in truths.items():
-        if key in pictures:
-            pictures[key].truth = entry
-        else:
-            layout.orphans.append((entry, False, key[1]))
-    for key, entry in predictions.items():
-        if key in pictures:
-            pictures[key].predictions = entry
-        else:
-            layout.orphans.append((entry, True, key[1]))

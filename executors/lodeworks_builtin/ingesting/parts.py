@@ -1,7 +1,7 @@
 """The exchange form in the making, part by part, with marks to go on from: a run that was killed goes on at the last.
 
 A mark is the checkpoint of the run: the parts written so far, and what the importer knew then (`state.json`,
-`places.bin`, `merges`). It holds for the same source read with the same options; for any other it is left alone.
+`places.bin`, `merges.bin`). It holds for the same source read with the same options; for any other it is left alone.
 """
 
 import json
@@ -28,8 +28,8 @@ PART_PICTURES: Final = 4096
 
 _PART_S: Final = 10.0
 _MARK_EVERY_S: Final = 5.0
-_VERSION: Final = 1
-_STATE, _PLACES, _MERGES = "state.json", "places.bin", "merges"
+_VERSION: Final = 2
+_STATE, _PLACES, _MERGES = "state.json", "places.bin", "merges.bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class Parts:
             parts = [found.files[f"part-{number}"] for number in range(int(state["parts"]))]
             paths = [self._taken(path, number) for number, path in enumerate(parts)]
             digests = (row for path in paths for row in _digests(path))
-            merges = read_pictures(found.files[_MERGES])
-            self._importer.restore(state, digests=digests, places=found.files[_PLACES].read_bytes(), merges=merges)
+            places, merges = (found.files[name].read_bytes() for name in (_PLACES, _MERGES))
+            self._importer.restore(state, digests=digests, places=places, merges=merges)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, FormatError):
             return 0  # what cannot be read is of no use: the import begins anew
         self._paths = paths
@@ -111,7 +111,7 @@ class Parts:
     def join(self, exchange: Path) -> int:
         """Makes the exchange form of the parts, with what identical pictures add; returns how many pictures it has."""
         part = exchange.with_name(exchange.name + ".part")
-        if self._importer.merges:
+        if self._importer.has_merges:
             every = (picture for path in self._paths for picture in read_pictures(path))
             count = write_pictures(part, self._importer.merged(every), kind="exchange")
         else:
@@ -138,7 +138,7 @@ class Parts:
         with self._checkpoint.saving(f"{self._importer.done}") as folder:
             for number, path in enumerate(self._paths):
                 os.link(path, folder / f"part-{number}")
-            write_pictures(folder / _MERGES, self._importer.merge_rows(), kind="exchange")
+            (folder / _MERGES).write_bytes(self._importer.merges())
             (folder / _PLACES).write_bytes(self._importer.places())
             (folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
 

@@ -1,12 +1,11 @@
 """What format a source is in: found out from the names of its files, with the reason for the person who asks."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lodeworks_formats.errors import FormatError
 
 from lodeworks_builtin.ingesting.layout import PICTURE_SUFFIXES
+from lodeworks_builtin.ingesting.listing import Listing
 from lodeworks_builtin.ingesting.source import Entry
 
 FORMATS = ("voc", "coco", "yolo")
@@ -22,7 +21,7 @@ class Recognised:
     why: str
 
 
-def recognise(entries: Sequence[Entry], *, wanted: str) -> Recognised:
+def recognise(listing: Listing, *, wanted: str) -> Recognised:
     """Returns the format that is wanted, or for `auto` the one that the files speak for.
 
     Raises:
@@ -32,7 +31,7 @@ def recognise(entries: Sequence[Entry], *, wanted: str) -> Recognised:
         if wanted not in FORMATS:
             raise FormatError("UNKNOWN_FORMAT", f"format {wanted!r} is unknown; use auto, {', '.join(FORMATS)}")
         return Recognised(wanted, "it was asked for")
-    signs = _signs(entries)
+    signs = _signs(listing)
     if not signs:
         return Recognised("voc", "there are pictures and no annotations")
     (chosen, why), *others = signs.items()
@@ -46,31 +45,35 @@ def leaf(entry: Entry) -> str:
     return entry.name.rpartition("/")[2].lower()
 
 
-def _signs(entries: Sequence[Entry]) -> dict[str, str]:
+def _signs(listing: Listing) -> dict[str, str]:
     """Returns format → what speaks for it, the strongest first."""
-    names = [(entry, leaf(entry)) for entry in entries if "__MACOSX" not in entry.name]
-    endings = Counter(name.rpartition(".")[2] for _, name in names if "." in name)
-    described = [entry.name for entry, name in names if name in (*YOLO_FILES, *NAMES_FILES)]
-    labels = _labels([entry.name for entry, _ in names])
-    json = [entry.name for entry, name in names if name.endswith(".json")]
+    xml = labels = others = 0
+    described = json = ""
+    for entry in listing:
+        if "__MACOSX" in entry.name:
+            continue
+        name = leaf(entry)
+        xml += name.endswith(".xml")
+        labels += name.endswith(".txt") and _is_label(entry.name, listing)
+        if name in (*YOLO_FILES, *NAMES_FILES):
+            described = described or entry.name
+        if name.endswith(".json"):
+            others += bool(json)
+            json = json or entry.name
     signs = {}
-    if endings["xml"]:
-        signs["voc"] = f"{endings['xml']} XML files"
+    if xml:
+        signs["voc"] = f"{xml} XML files"
     if described:
-        signs["yolo"] = f"{described[0]} beside {labels} label files"
+        signs["yolo"] = f"{described} beside {labels} label files"
     elif labels and not json:
         signs["yolo"] = f"{labels} text files in labels/ or named like pictures, and nothing that names the classes"
     if json:
-        signs["coco"] = json[0] if len(json) == 1 else f"{json[0]} and {len(json) - 1} more JSON files"
+        signs["coco"] = f"{json} and {others} more JSON files" if others else json
     return signs
 
 
-def _labels(names: Sequence[str]) -> int:
-    """Returns how many text files lie in a folder `labels` or beside a picture of the same name."""
-    stems = {
-        stem
-        for stem, dot, suffix in (name.rpartition(".") for name in names)
-        if f"{dot}{suffix.lower()}" in PICTURE_SUFFIXES
-    }
-    texts = [name for name in names if name.lower().endswith(".txt")]
-    return sum("labels" in name.lower().split("/")[:-1] or name[:-4] in stems for name in texts)
+def _is_label(name: str, listing: Listing) -> bool:
+    """Says whether a text file lies in a folder `labels` or beside a picture of the same name."""
+    if "labels" in name.lower().split("/")[:-1]:
+        return True
+    return any(ending in PICTURE_SUFFIXES for ending in listing.endings_of(name[:-4]))

@@ -51,9 +51,9 @@ class IngestReport:
         """Counts a file (kind pictures, annotations or predictions) under its outcome."""
         self.counts.setdefault(kind, Counter())[outcome] += 1
 
-    def other(self) -> None:
-        """Counts a file that is none of an import's business."""
-        self.counts.setdefault("files", Counter())[OTHER] += 1
+    def other(self, count: int = 1) -> None:
+        """Counts files that are none of an import's business."""
+        self.counts.setdefault("files", Counter())[OTHER] += count
 
     def reject(self, kind: str, file: str, *, reason: str, message: str, line: int | None = None) -> None:
         """Counts a file as rejected and names it."""

@@ -16,9 +16,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Final, NamedTuple, Protocol
 
 from lodeworks_formats.archive_names import safe_name
 from lodeworks_formats.errors import FormatError
@@ -46,20 +45,22 @@ _DAMAGE = (
 _PACKERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+_SPAN: Final = struct.Struct("<QQ")
+
+
+class Entry(NamedTuple):
     """One file of a source: its safe relative name, its unpacked size, and what the source needs to read it."""
 
     name: str
     size_bytes: int
-    handle: Any
+    handle: bytes
 
 
 class Source(Protocol):
     """An opened source."""
 
-    def entries(self) -> list[Entry]:
-        """Returns every plain file, sorted by name. Raises FormatError for a hostile source."""
+    def entries(self) -> Iterator[Entry]:
+        """Yields every plain file, once, in any order. Raises FormatError for a hostile source."""
         ...
 
     def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
@@ -116,15 +117,14 @@ class ZipSource:
         self._reader = reader
         self._options = options
 
-    def entries(self) -> list[Entry]:
-        """Returns every plain file, sorted by name."""
-        found, total = [], 0
+    def entries(self) -> Iterator[Entry]:
+        """Yields every plain file in the order of the directory."""
+        total = 0
         with _refusing_damage("the archive"):
             for entry in self._reader.entries():
                 total += entry.size_bytes
-                found.append(Entry(entry.name, entry.size_bytes, entry.place))
-        _refuse_bombs(total, self._reader.size_bytes, self._options)
-        return sorted(found, key=lambda entry: entry.name)
+                _refuse_bombs(total, self._reader.size_bytes, self._options)
+                yield Entry(entry.name, entry.size_bytes, entry.place)
 
     def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
         """Returns a file's bytes: no more than it declares, and with the checksum that it declares."""
@@ -142,26 +142,29 @@ class TarSource:
         self._archive = archive
         self._options = options
 
-    def entries(self) -> list[Entry]:
-        """Returns every plain file, sorted by name."""
-        found, total = [], 0
-        with _refusing_damage("the archive"):
-            members = self._archive.getmembers()
-        for member in members:
+    def entries(self) -> Iterator[Entry]:
+        """Yields every plain file in the order of the archive."""
+        total = 0
+        while (member := self._next()) is not None:
             name = safe_name(_text(member.name)) if member.name.strip("./") else ""
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
                 raise FormatError("LINK", "the archive holds a link or a device; pack plain files only", name)
             total += member.size
-            found.append(Entry(name, member.size, (member.offset_data, member.size)))
-        _refuse_bombs(total, total, self._options)
-        return sorted(found, key=lambda entry: entry.name)
+            _refuse_bombs(total, total, self._options)
+            yield Entry(name, member.size, _SPAN.pack(member.offset_data, member.size))
+
+    def _next(self) -> tarfile.TarInfo | None:
+        with _refusing_damage("the archive"):
+            member = self._archive.next()
+        self._archive.members.clear()  # type: ignore[attr-defined] # else every header that was read is kept
+        return member
 
     def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
         """Returns a file's bytes."""
         _refuse_large(entry, limit)
-        offset, size = entry.handle
+        offset, size = _SPAN.unpack(entry.handle)
         stream = self._archive.fileobj
         assert stream is not None
         stream.seek(offset)
@@ -178,27 +181,29 @@ class FolderSource:
         self._folder = folder
         self._options = options
 
-    def entries(self) -> list[Entry]:
-        """Returns every plain file, sorted by name."""
-        found, total = [], 0
-        for base, folders, files in os.walk(self._folder):
-            for leaf in (*folders, *files):
-                path = Path(base, leaf)
-                name = safe_name(_text(path.relative_to(self._folder).as_posix()))
-                status = path.lstat()
-                if stat.S_ISDIR(status.st_mode):
-                    continue
-                if not stat.S_ISREG(status.st_mode):
-                    raise FormatError("LINK", "the folder holds a link or a device; copy plain files only", name)
-                total += status.st_size
-                found.append(Entry(name, status.st_size, path))
-        _refuse_bombs(total, total, self._options)
-        return sorted(found, key=lambda entry: entry.name)
+    def entries(self) -> Iterator[Entry]:
+        """Yields every plain file in the order in which the file system has them."""
+        total, folders = 0, [""]
+        while folders:
+            below = folders.pop()
+            with os.scandir(self._folder / below) as found:
+                for one in found:
+                    path = f"{below}{one.name}"
+                    name = safe_name(_text(path))
+                    if one.is_dir(follow_symlinks=False):
+                        folders.append(f"{path}/")
+                        continue
+                    status = one.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise FormatError("LINK", "the folder holds a link or a device; copy plain files only", name)
+                    total += status.st_size
+                    _refuse_bombs(total, total, self._options)
+                    yield Entry(name, status.st_size, os.fsencode(path))
 
     def read(self, entry: Entry, *, limit: int = SMALL_BYTES) -> bytes:
         """Returns a file's bytes."""
         _refuse_large(entry, limit)
-        path: Path = entry.handle
+        path = os.path.join(os.fsencode(self._folder), entry.handle)  # noqa: PTH118 (its name may be no text)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as stream:

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from lodeworks_formats.picture_header import PictureHeader
 
 from lodeworks_builtin.ingesting.labels import Labels, voc_truth
-from lodeworks_builtin.ingesting.layout import Candidate, layout_of, split_of_folders
+from lodeworks_builtin.ingesting.layout import layout_of, split_of_folders
+from lodeworks_builtin.ingesting.listing import Listing
 from lodeworks_builtin.ingesting.meta import read_splits
+from lodeworks_builtin.ingesting.placed import Candidate
 from lodeworks_builtin.ingesting.report import IngestReport
-from lodeworks_builtin.ingesting.source import Entry, Source
+from lodeworks_builtin.ingesting.source import Source
 
 
 class VocReader:
@@ -17,8 +19,8 @@ class VocReader:
     format_name = "voc"
     shared_name = ""
 
-    def __init__(self, source: Source, entries: list[Entry], report: IngestReport) -> None:
-        self.layout = layout_of(entries)
+    def __init__(self, source: Source, listing: Listing, report: IngestReport) -> None:
+        self.layout = layout_of(listing, listing.index)
         self._source = source
         self._splits = read_splits(source, self.layout, report)
 
@@ -33,7 +35,7 @@ class VocReader:
     def split(self, candidate: Candidate) -> str | None:
         """Returns the part that ImageSets/Main names; without such lists, a folder on the way."""
         if self.layout.splits:
-            return self._splits.get(candidate.key)
+            return self._splits(candidate.key)
         return split_of_folders(candidate.picture.name)
 
     def name(self, candidate: Candidate) -> str:

@@ -1,13 +1,17 @@
 """YOLO: one text file of shares per picture, and a file that names the classes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from lodeworks_formats.annotations.yolo import YoloDataset, parse_yolo_dataset, parse_yolo_labels, parse_yolo_names
 from lodeworks_formats.errors import FormatError
 from lodeworks_formats.picture_header import PictureHeader
 
 from lodeworks_builtin.ingesting.labels import Labels, labels_in_frame, without_scores
-from lodeworks_builtin.ingesting.layout import SPLIT_FOLDERS, Candidate, layout_of, split_of_folders
+from lodeworks_builtin.ingesting.layout import SPLIT_FOLDERS, layout_of, split_of_folders
+from lodeworks_builtin.ingesting.listing import Listing
+from lodeworks_builtin.ingesting.meta import lines_of
+from lodeworks_builtin.ingesting.placed import Candidate
 from lodeworks_builtin.ingesting.recognition import NAMES_FILES, YOLO_FILES, leaf
 from lodeworks_builtin.ingesting.report import ANNOTATIONS, PICTURES, IngestReport
 from lodeworks_builtin.ingesting.source import Entry, Source
@@ -26,26 +30,29 @@ class YoloReader:
     shared_name = ""
 
     def __init__(
-        self, source: Source, entries: list[Entry], report: IngestReport, *, class_names: Sequence[str] = ()
+        self, source: Source, listing: Listing, report: IngestReport, *, class_names: Sequence[str] = ()
     ) -> None:
-        described = [entry for entry in entries if leaf(entry) in YOLO_FILES]
-        naming = [entry for entry in entries if leaf(entry) in NAMES_FILES or entry.name.endswith(".names")]
+        described = [entry for entry in listing if leaf(entry) in YOLO_FILES]
+        naming = [entry for entry in listing if leaf(entry) in NAMES_FILES or entry.name.endswith(".names")]
         if len(described) > 1:
             listed = ", ".join(entry.name for entry in described)
             raise FormatError("BAD_YOLO", f"YOLO wants one data.yaml, and there are {len(described)}: {listed}")
         self._source = source
-        self._lists = {entry.name: entry for entry in entries if entry.name.endswith(".txt")}
+        self._listing = listing
         aside = {entry.name for entry in (*described, *naming)}
-        dataset = self._dataset(described, naming, entries, class_names=class_names)
+        dataset = self._dataset(described, naming, class_names=class_names)
         self._class_names = dataset.class_names
         self._folders, listed_in = self._parts(dataset)
-        self._listed: dict[str, list[tuple[str, str]]] = {}
+        listing.index.execute("CREATE TABLE listed (leaf TEXT, number INTEGER PRIMARY KEY, path TEXT, split TEXT)")
         for split, entry in listed_in:
             aside.add(entry.name)
             self._read_list(split, entry)
+        self._has_lists = bool(listed_in)
+        listing.index.execute("CREATE INDEX listed_leaf ON listed (leaf)")
         for _ in aside:
             report.other()
-        self.layout = layout_of([e for e in entries if e.name not in aside], folders=_FOLDERS, suffix=".txt")
+        rest = (entry for entry in listing if entry.name not in aside)
+        self.layout = layout_of(rest, listing.index, folders=_FOLDERS, suffix=".txt")
 
     def truth(self, candidate: Candidate, header: PictureHeader) -> Labels | None:
         """Returns the boxes of a picture."""
@@ -64,7 +71,7 @@ class YoloReader:
     def split(self, candidate: Candidate) -> str | None:
         """Returns the part that data.yaml puts a picture in; without its word, a folder on the way."""
         name = candidate.picture.name
-        for path, split in self._listed.get(name.rpartition("/")[2], ()):
+        for path, split in self._listed(name.rpartition("/")[2]):
             if f"/{name}".endswith(f"/{path}") or f"/{path}".endswith(f"/{name}"):
                 return split
         return self._folder_split(name)[0]
@@ -74,9 +81,14 @@ class YoloReader:
         below = self._folder_split(candidate.picture.name)[1]
         return below or candidate.name
 
-    def _dataset(
-        self, described: list[Entry], naming: list[Entry], entries: list[Entry], *, class_names: Sequence[str]
-    ) -> YoloDataset:
+    def _listed(self, leaf_name: str) -> Iterator[tuple[str, str]]:
+        """Yields the paths that lists of pictures have for a base name, with their parts."""
+        if not self._has_lists:
+            return iter(())
+        asked = "SELECT path, split FROM listed WHERE leaf = ? ORDER BY number"
+        return iter(self._listing.index.execute(asked, (leaf_name,)))
+
+    def _dataset(self, described: list[Entry], naming: list[Entry], *, class_names: Sequence[str]) -> YoloDataset:
         if described:
             text = self._source.read(described[0]).decode("utf-8-sig", "replace")
             try:
@@ -84,21 +96,22 @@ class YoloReader:
             except FormatError as error:
                 if error.reason != "YOLO_WITHOUT_NAMES" or naming:
                     raise
-                raise self._question(entries) from error
+                raise self._question() from error
         if class_names:
             return YoloDataset(tuple(class_names))
         found = {self._source.read(entry).decode("utf-8-sig", "replace").strip() for entry in naming}
         if not found:
-            raise self._question(entries)
+            raise self._question()
         if len(found) > 1:
             listed = ", ".join(entry.name for entry in naming)
             raise FormatError("BAD_YOLO", f"these name the classes differently: {listed}; keep one")
         return YoloDataset(parse_yolo_names(found.pop(), file=naming[0].name))
 
-    def _question(self, entries: list[Entry]) -> FormatError:
+    def _question(self) -> FormatError:
         """Returns the question for the names, with what the labels say about how many there are."""
         highest, place = -1, ""
-        for entry in [entry for entry in entries if entry.name.lower().endswith(".txt")][:_PEEKED]:
+        texts = (entry for entry in self._listing if entry.name.lower().endswith(".txt"))
+        for entry in islice(texts, _PEEKED):
             for number, line in enumerate(self._source.read(entry).decode("utf-8", "replace").splitlines(), 1):
                 first = line.split()[0] if line.strip() else ""
                 if first.isdecimal() and len(first) <= 6 and int(first) > highest:  # noqa: PLR2004 — no huge numbers
@@ -114,16 +127,16 @@ class YoloReader:
         for split, paths in dataset.splits.items():
             for path in map(_plain, paths):
                 if path.endswith(".txt"):
-                    lists += [(split, entry) for name, entry in self._lists.items() if f"/{name}".endswith(f"/{path}")]
+                    lists += [(split, entry) for entry in self._listing if f"/{entry.name}".endswith(f"/{path}")]
                 elif path:
                     folders.append((None if split == UNSPLIT else split, path))
         return sorted(folders, key=lambda item: (item[0] is not None, -len(item[1]))), lists
 
     def _read_list(self, split: str, entry: Entry) -> None:
-        for line in self._source.read(entry).decode("utf-8-sig", "replace").splitlines():
-            if line.strip():
-                path = _plain(line.strip())
-                self._listed.setdefault(path.rpartition("/")[2], []).append((path, split))
+        lines = (line.strip() for line in lines_of(self._source.read(entry)))
+        paths = (_plain(line) for line in lines if line)
+        rows = ((path.rpartition("/")[2], path, split) for path in paths)
+        self._listing.index.fill("INSERT INTO listed (leaf, path, split) VALUES (?, ?, ?)", rows)
 
     def _folder_split(self, name: str) -> tuple[str | None, str]:
         """Returns the part of a picture's folder, and its path below that."""
