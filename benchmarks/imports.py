@@ -1,9 +1,10 @@
 """Imports end to end through `lode`: pictures a second with both hops, memory and processor time.
 
-    python benchmarks/imports.py [--pictures 5000] [--kind zip|folder] [--json FILE]
+    python benchmarks/imports.py [--pictures 5000] [--kind zip|folder] [--size 640x480] [--json FILE]
 
 Makes JPEGs of 640 x 480 with VOC annotations, starts an installation of its own, imports them as one zip or
-folder, and prints what it took: the upload, the run and the commit are all in it.
+folder, and prints what it took: the upload, the run and the commit are all in it. Very many small pictures
+(--pictures 200000 --size 64x48) show what memory does with their number.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ from local_installation import LocalWorld
 GOAL_PER_S, GOAL_PEAK_BYTES = 400.0, 500 << 20
 _BASES = 40
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 75]
-_WIDTH, _HEIGHT = 640, 480
+_SIZE = 640, 480
+_LONGEST_S = 7200.0
 
 
-def write_source(path: Path, *, pictures: int, seed: int = 0) -> int:
-    """Writes a zip of different JPEGs with three boxes each; returns the bytes of the pictures."""
+def write_source(path: Path, *, pictures: int, seed: int = 0, size: tuple[int, int] = _SIZE) -> int:
+    """Writes a zip of different JPEGs (width, height) with three boxes each; returns the bytes of the pictures."""
     chance = np.random.default_rng(seed)
-    rough = [chance.integers(0, 255, (_HEIGHT // 8, _WIDTH // 8, 3), dtype=np.uint8) for _ in range(_BASES)]
-    bases = [cv2.imencode(".jpg", cv2.resize(one, (_WIDTH, _HEIGHT)), _QUALITY)[1].tobytes() for one in rough]
+    rough = [chance.integers(0, 255, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8) for _ in range(_BASES)]
+    bases = [cv2.imencode(".jpg", cv2.resize(one, size), _QUALITY)[1].tobytes() for one in rough]
     total = 0
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(pictures):
@@ -48,18 +50,18 @@ def write_source(path: Path, *, pictures: int, seed: int = 0) -> int:
             data = base[:2] + b"\xff\xfe" + struct.pack(">H", len(remark) + 2) + remark + base[2:]
             total += len(data)
             archive.writestr(f"images/{number:07}.jpg", data)
-            archive.writestr(f"gt/{number:07}.xml", _annotation(chance))
+            archive.writestr(f"gt/{number:07}.xml", _annotation(chance, size))
     return total
 
 
-def _annotation(chance: np.random.Generator) -> str:
-    objects = ""
+def _annotation(chance: np.random.Generator, size: tuple[int, int]) -> str:
+    objects, side = "", min(size) // 8
     for _ in range(3):
-        x, y = chance.integers(1, 500), chance.integers(1, 380)
-        corners = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + 60}</xmax><ymax>{y + 60}</ymax>"
+        x, y = chance.integers(1, size[0] - side), chance.integers(1, size[1] - side)
+        corners = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + side}</xmax><ymax>{y + side}</ymax>"
         objects += f"<object><name>cell</name><bndbox>{corners}</bndbox></object>"
-    size = f"<size><width>{_WIDTH}</width><height>{_HEIGHT}</height><depth>3</depth></size>"
-    return f"<annotation>{size}{objects}</annotation>"
+    told = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    return f"<annotation>{told}{objects}</annotation>"
 
 
 class Processes:
@@ -130,10 +132,10 @@ class Imported:
     load: float
 
 
-def measure(folder: Path, *, pictures: int, kind: str = "zip") -> Imported:
+def measure(folder: Path, *, pictures: int, kind: str = "zip", size: tuple[int, int] = _SIZE) -> Imported:
     """Imports a zip or a folder once and returns what it took."""
     source = folder / "source.zip"
-    size_bytes = write_source(source, pictures=pictures)
+    size_bytes = write_source(source, pictures=pictures, size=size)
     if kind == "folder":
         with zipfile.ZipFile(source) as archive:
             archive.extractall(folder / "source")
@@ -145,7 +147,8 @@ def measure(folder: Path, *, pictures: int, kind: str = "zip") -> Imported:
         load = os.getloadavg()[0]
         with Processes(folder) as processes:
             begin = time.monotonic()
-            world.lode("dataset", "import", source, "--to", "bench", "--unknown-classes", "add")
+            imported = ("dataset", "import", source, "--to", "bench", "--unknown-classes", "add")
+            world.lode(*imported, timeout_s=_LONGEST_S)
             took_s = time.monotonic() - begin
         shown = world.json("dataset", "show", "bench")
     finally:
@@ -172,11 +175,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--kind", choices=["zip", "folder"], default="zip")
+    parser.add_argument("--size", default="x".join(map(str, _SIZE)), help="of a picture")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="lode-bench-"))
     try:
-        found = measure(folder, pictures=given.pictures, kind=given.kind)
+        width, _, height = given.size.partition("x")
+        found = measure(folder, pictures=given.pictures, kind=given.kind, size=(int(width), int(height)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     goals = {"pictures_per_s": GOAL_PER_S, "peak_mib": GOAL_PEAK_BYTES >> 20}
