@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import grpc.aio
@@ -233,3 +234,19 @@ async def test_a_disk_without_room_says_so_before_bytes_move(tmp_path: Path) -> 
         await download(source, DIGEST, tmp_path / "a", size_bytes=(disk.f_bavail + 1_000_000) * disk.f_frsize)
 
     assert source.asked == []
+
+
+def test_what_an_earlier_try_claimed_is_not_asked_of_the_disk_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size_bytes = 8 << 20
+    part = PartFile(tmp_path / "a", size_bytes=size_bytes)
+    part.write(0, CONTENT)
+    part.close()
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+
+    again = PartFile(tmp_path / "a", size_bytes=size_bytes)
+    assert again.there_bytes == len(CONTENT)
+    again.close()
+    with pytest.raises(OSError, match="No space left"):
+        PartFile(tmp_path / "a", size_bytes=2 * size_bytes)

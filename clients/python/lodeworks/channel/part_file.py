@@ -18,6 +18,7 @@ from lodeworks.channel.spans import Spans
 
 _CHUNK_BYTES: Final = 1 << 20
 _KEEP_SIZE: Final = 1  # FALLOC_FL_KEEP_SIZE
+_BLOCK_BYTES: Final = 512  # unit of st_blocks, whatever the file system's own blocks are
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -153,10 +154,11 @@ def claim_space(handle: int, *, size_bytes: int) -> None:
     Raises:
         OSError: There is no room (ENOSPC, EDQUOT); nothing is claimed.
     """
-    there_bytes = os.fstat(handle).st_size
-    disk = os.fstatvfs(handle)
-    # Asked for more than there is, some file systems claim all of it before they refuse.
-    if size_bytes - there_bytes > disk.f_bavail * disk.f_frsize:
+    file, disk = os.fstat(handle), os.fstatvfs(handle)
+    there_bytes = file.st_size
+    # Asked for more than there is, some file systems claim all of it before they refuse. What an earlier try claimed
+    # is the file's already, written or not.
+    if size_bytes - max(there_bytes, file.st_blocks * _BLOCK_BYTES) > disk.f_bavail * disk.f_frsize:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
     if size_bytes == 0 or fallocate is None:
