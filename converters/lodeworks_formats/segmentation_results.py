@@ -4,6 +4,7 @@ read_segmentation(document) -> dict[base name, tuple[Box, ...]]
 write_segmentation(stream, pictures, class_names=...)
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -35,7 +36,7 @@ def read_segmentation(document: Any) -> dict[str, tuple[Box, ...]]:
     """
     try:
         for item in document.get("annotations") or []:
-            item["score"] = min(max(float(item.get("score", 1.0)), 0.0), 1.0)
+            item["score"] = _kept(float(item.get("score", 1.0)))
         found = read_coco(document, file=_FILE)
     except (TypeError, ValueError, AttributeError) as error:
         raise FormatError("BAD_RESULT", f"an annotation is no object with a score ({error})", _FILE) from error
@@ -52,6 +53,12 @@ def read_segmentation(document: Any) -> dict[str, tuple[Box, ...]]:
 def write_segmentation(stream: IO[str], pictures: Iterable[Picture], *, class_names: Sequence[str]) -> None:
     """Writes the predictions of pictures as a COCO document; their names are those under /in/assets."""
     write_coco(stream, pictures, class_names=class_names, form=USER, boxes=lambda picture: picture.predictions)
+
+
+def _kept(score: float) -> float:
+    if not math.isfinite(score):
+        raise ValueError("a score is not a number")
+    return min(max(score, 0.0), 1.0)
 
 
 def _scored(box: Box) -> Box:

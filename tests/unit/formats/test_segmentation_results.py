@@ -49,6 +49,12 @@ def test_scores_stay_between_0_and_1_and_what_has_no_area_goes():
     assert [box.score for box in found["a.png"]] == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused_and_not_taken_for_certain(score):
+    with pytest.raises(FormatError, match="not a number"):
+        parse_inference_result(_document({"category_id": 1, "segmentation": json.loads(POLYGON), "score": score}))
+
+
 def test_a_broken_outline_is_dropped_and_its_box_kept():
     (box,) = parse_inference_result(_document({"category_id": 1, "segmentation": [[1, 2]], "bbox": [2, 4, 8, 10]}))[
         "a.png"
