@@ -23,6 +23,9 @@ from lodeworks_formats.errors import FormatError
 MAX_MASK_PIXELS = 200_000_000
 """Pixels of the largest mask that is taken in."""
 
+MAX_MASK_SIDE = 100_000
+"""Pixels of its longest side: rows and columns are held one by one."""
+
 _FIRST = 48
 _BITS, _MORE, _SIGN = 5, 0x20, 0x10
 _LEAST_NUMBERS = 6
@@ -73,8 +76,8 @@ def read_mask(raw: Any) -> Mask:
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):  # noqa: PLR2004 — height and width
         raise _bad("run lengths want a size of two whole numbers, height and width")
     height, width = size
-    if height * width > MAX_MASK_PIXELS:
-        raise _bad(f"a mask has more than {MAX_MASK_PIXELS:,} pixels")
+    if height * width > MAX_MASK_PIXELS or max(height, width) > MAX_MASK_SIDE:
+        raise _bad(f"a mask has more than {MAX_MASK_PIXELS:,} pixels, or more than {MAX_MASK_SIDE:,} on a side")
     counts = raw.get("counts")
     if isinstance(counts, str):
         counts = _decompressed(counts)

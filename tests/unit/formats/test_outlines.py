@@ -99,6 +99,7 @@ def test_polygons_scale_with_their_box():
         {"size": [2, 2], "counts": "P"},
         {"size": [2, 2], "counts": "oooooooooooo"},
         {"size": [100_000, 100_000], "counts": [10_000_000_000]},
+        {"size": [1, 100_001], "counts": [100_001]},
     ],
 )
 def test_a_broken_outline_is_refused(raw):
