@@ -130,6 +130,17 @@ async def test_who_asks_what_nobody_predicted_is_told_what_to_do(world):
         await shown(world, asking(FP, prediction_set="yolo"))
 
 
+async def test_who_copied_a_public_dataset_is_not_shown_the_predictions_of_its_project(world):
+    bob = await world.person("bob")
+    await world.projects.create(bob, "bobs", class_names=("RBC", "WBC"))
+    await world.sharing.publish(world.administrator, "cells", "labelled", public=True)
+    await world.operations.copy(bob, "bobs", "labelled", source_project="cells", to="mine")
+    (theirs,) = await world.predictions.list(world.administrator, "cells", "labelled")
+    for named in ("", theirs.id, theirs.model_name):
+        with pytest.raises(NotFoundError, match="for mine@1"):
+            await world.datasets.page(bob, "bobs", "mine", which=asking(prediction_set=named))
+
+
 async def test_a_split_keeps_what_looks_alike_together_and_gives_each_class_its_share(world):
     ada = world.administrator
     came = [picture(f"s{n}", box("WBC" if n % 10 == 0 else "RBC")) for n in range(40)]

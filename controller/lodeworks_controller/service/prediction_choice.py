@@ -50,14 +50,14 @@ async def beside(blobs: BytesStore, digest: str, classes: Mapping[int, str]) -> 
 
 
 async def _generations(tx: Transaction, version: DatasetVersion) -> AsyncIterator[Sequence[str]]:
-    """Yields the version, then what it was made from, then what that was made from."""
-    met, here = {version.id}, [version.id]
+    """Yields the version, then what it was made from, then what that was made from, within its project."""
+    met, here = {version.id}, [version]
     while here:
-        yield here
-        known = await tx.datasets.by_ids(here)
-        above = (parent for one in known.values() for parent in one.making.parents)
-        here = [id_ for id_ in dict.fromkeys(above) if id_ not in met]
-        met.update(here)
+        yield [one.id for one in here]
+        above = await tx.datasets.by_ids(parent for one in here for parent in one.making.parents)
+        # Who copied a public dataset has no part in the predictions of the project that it came from.
+        here = [one for one in above.values() if one.project_id == version.project_id and one.id not in met]
+        met.update(one.id for one in here)
 
 
 def _newest(sets: Iterable[PredictionSet], text: str) -> PredictionSet | None:
