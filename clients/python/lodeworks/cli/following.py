@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lodeworks.cli.progress import ProgressLine, UploadLine
+from lodeworks.folder import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def uploading(session: Session, path: Path) -> Iterator[Callable[[int], None] | 
     if session.output.quiet or not sys.stderr.isatty() or not path.exists():
         yield None
         return
-    size_bytes = _size_of(path)
+    size_bytes = size_of(path)
     line: UploadLine | None = None
 
     def show(sent_bytes: int) -> None:
@@ -75,9 +76,3 @@ def uploading(session: Session, path: Path) -> Iterator[Callable[[int], None] | 
     finally:
         if line is not None:
             line.end()
-
-
-def _size_of(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
