@@ -6,7 +6,7 @@ share is compared only with its nearest neighbours.
 """
 
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ Places = NDArray[np.int64]
 
 _BITS: Final = 64
 _BUCKET: Final = 256
+_CHUNK: Final = 32_768  # hashes that are compared at once: they stay in the processor's cache
 FARTHEST: Final = 7
 """The largest distance that is looked for: beyond, bands are too short to tell anything apart."""
 
@@ -60,12 +61,24 @@ def _near(hashes: Hashes, distance: int) -> tuple[Places, Places]:
         band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         order = np.argsort(band.astype(np.uint16 if high - low <= 16 else np.uint64), kind="stable")  # noqa: PLR2004
         sorted_band, sorted_hashes = band[order], hashes[order]
-        for step in range(1, _BUCKET):
-            beside = np.flatnonzero(sorted_band[step:] == sorted_band[:-step])
-            if not len(beside):
-                break
-            apart = np.bitwise_count(sorted_hashes[beside] ^ sorted_hashes[beside + step])
-            found = beside[apart <= distance]
-            firsts.append(order[found])
-            seconds.append(order[found + step])
+        for start in range(0, len(order), _CHUNK):
+            left, right = _beside(sorted_band[start : start + _CHUNK + _BUCKET], sorted_hashes[start:], distance)
+            firsts.append(order[start + left])
+            seconds.append(order[start + right])
+    return np.concatenate(firsts), np.concatenate(seconds)
+
+
+def _beside(band: NDArray[Any], hashes: Hashes, distance: int) -> tuple[Places, Places]:
+    """Returns pairs among the hashes of a stretch that agree in a band: the first of each lies in its first _CHUNK."""
+    firsts: list[Places] = [np.zeros(0, dtype=np.int64)]
+    seconds: list[Places] = [np.zeros(0, dtype=np.int64)]
+    for step in range(1, _BUCKET):
+        end = min(_CHUNK, len(band) - step)
+        alike = band[step : end + step] == band[:end]
+        if not alike.any():
+            break
+        near = np.bitwise_count(hashes[step : end + step] ^ hashes[:end]) <= distance
+        found = np.flatnonzero(near & alike)
+        firsts.append(found)
+        seconds.append(found + step)
     return np.concatenate(firsts), np.concatenate(seconds)
