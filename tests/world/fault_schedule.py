@@ -203,7 +203,8 @@ async def _drama(installation: Installation, events: Sequence[Event]) -> list[st
     settled = await installation.settle()
     deadline = installation.loop.time() + _CLEARED_S
     await asyncio.sleep(_AFTER_S)  # for the last notices, and for workers to clear up
-    while settled and installation.left_behind() and installation.loop.time() < deadline:  # noqa: ASYNC110
+    while settled and installation.left_behind() and installation.loop.time() < deadline:
+        installation.supervise()
         await asyncio.sleep(_AFTER_S)
     return failed + await broken(installation, settled=settled)
 

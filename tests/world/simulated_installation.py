@@ -443,6 +443,11 @@ class Installation:
         for machine in self.machines.values():
             machine.skew_s = 0.0
 
+    def supervise(self) -> None:
+        """Starts workers that ended by themselves, as one that was superseded, again."""
+        for name in self.machines:
+            self.start_worker(name)
+
     def states(self) -> dict[str, str]:
         """Returns the state of each task by label."""
         return {
@@ -472,8 +477,7 @@ class Installation:
             if all(state in {"succeeded", "failed", "cancelled"} for state in self.states().values()):
                 return True
             await asyncio.sleep(2.0)
-            for name in self.machines:
-                self.start_worker(name)  # one that was superseded is started again by its supervisor
+            self.supervise()
         return False
 
 
