@@ -14,6 +14,7 @@ Scores of a mining:
 Segments of a dataset:
 
     write_segment(path, table, *, schema) -> None      read_segment(path, *, schema) -> pa.Table
+    SegmentWriter(path, *, schema)  .write(table)  .close(metadata)     as rows come
     ASSETS_SCHEMA SIGNALS_SCHEMA PROVENANCE_SCHEMA MEMBERS_SCHEMA RECORDS_SCHEMA BOXES_SCHEMA COUNTS_SCHEMA
     THUMBNAILS_SCHEMA    MEASURED_SCHEMA, SHRUNK_SCHEMA: signals and thumbnails between programs
 
@@ -33,6 +34,7 @@ from lodeworks_formats.segments.dataset import (
     SHRUNK_SCHEMA,
     SIGNALS_SCHEMA,
     THUMBNAILS_SCHEMA,
+    SegmentWriter,
     raw_classes_of,
     read_segment,
     write_segment,
@@ -64,6 +66,7 @@ __all__ = [
     "SIGNALS_SCHEMA",
     "THUMBNAILS_SCHEMA",
     "PicturesMetadata",
+    "SegmentWriter",
     "pictures_metadata",
     "raw_classes_of",
     "read_picture_batches",

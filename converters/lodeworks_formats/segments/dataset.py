@@ -116,42 +116,77 @@ RAW_CLASSES = "lodeworks.raw_classes"
 """Key of the metadata in which segments of boxes say what their raw classes are called: JSON, rid → exact name."""
 
 
-def write_segment(path: Path, table: Any, *, schema: Any, metadata: Mapping[str, str] | None = None) -> None:
+def write_segment(path: Path, table: Any, *, schema: Any) -> None:
     """Writes an Arrow table as a segment.
 
     Args:
         path: The new file.
         table: pyarrow.Table with the schema's columns, sorted by the first one.
         schema: One of the schemas above.
-        metadata: What the file says about itself, by key.
 
     Raises:
         FormatError: WRONG_SCHEMA when the columns cannot become the schema's without loss.
     """
-    try:
-        table = table.select(schema.names).cast(schema)
-    except (KeyError, pa.ArrowException) as error:
-        raise FormatError("WRONG_SCHEMA", f"the table does not fit its segment ({error})", path.name) from error
-    integers = [field.name for field in schema if pa.types.is_int64(field.type)]
-    floats = [field.name for field in schema if pa.types.is_float32(field.type)]
-    words = [field.name for field in schema if pa.types.is_string(field.type)]
-    words += ["n"] if schema.equals(COUNTS_SCHEMA) else []
-    lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
-    pq.write_table(
-        table.replace_schema_metadata(dict(metadata or {})).combine_chunks(),
-        path,
-        compression="zstd",
-        row_group_size=_PAGED_ROW_GROUP if schema in _PAGED else _ROW_GROUP,
-        use_dictionary=[*words, *lists],
-        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
-        write_page_index=True,
-    )
+    writer = SegmentWriter(path, schema=schema)
+    writer.write(table)
+    writer.close()
+
+
+class SegmentWriter:
+    """Writes a segment from tables as they come; holds a row group of them.
+
+    Args:
+        path: The new file.
+        schema: One of the schemas above.
+    """
+
+    def __init__(self, path: Path, *, schema: Any) -> None:
+        integers = [field.name for field in schema if pa.types.is_int64(field.type)]
+        floats = [field.name for field in schema if pa.types.is_float32(field.type)]
+        words = [field.name for field in schema if pa.types.is_string(field.type)]
+        words += ["n"] if schema.equals(COUNTS_SCHEMA) else []
+        lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
+        self._path = path
+        self._schema = schema
+        self._group = _PAGED_ROW_GROUP if schema in _PAGED else _ROW_GROUP
+        self._held = schema.empty_table()
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            use_dictionary=[*words, *lists],
+            column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+            write_page_index=True,
+        )
+
+    def write(self, table: Any) -> None:
+        """Adds rows behind those that are there, in the order of the first column; raises FormatError WRONG_SCHEMA."""
+        try:
+            table = table.select(self._schema.names).cast(self._schema)
+        except (KeyError, pa.ArrowException) as error:
+            self._writer.close()
+            raise FormatError(
+                "WRONG_SCHEMA", f"the table does not fit its segment ({error})", self._path.name
+            ) from error
+        self._held = pa.concat_tables([self._held, table])
+        whole = self._held.num_rows - self._held.num_rows % self._group
+        if whole:
+            self._writer.write_table(self._held.slice(0, whole).combine_chunks(), row_group_size=self._group)
+            self._held = self._held.slice(whole).combine_chunks()
+
+    def close(self, metadata: Mapping[str, str] | None = None) -> None:
+        """Ends the file, which then says this about itself."""
+        if self._held.num_rows:
+            self._writer.write_table(self._held.combine_chunks(), row_group_size=self._group)
+        if metadata:
+            self._writer.add_key_value_metadata(dict(metadata))
+        self._writer.close()
 
 
 def raw_classes_of(path: Path) -> dict[int, str]:
     """Returns rid → exact name as a segment of boxes says it; empty for other segments."""
     with pq.ParquetFile(path) as file:
-        said = (file.schema_arrow.metadata or {}).get(RAW_CLASSES.encode(), b"{}")
+        said = (file.metadata.metadata or {}).get(RAW_CLASSES.encode(), b"{}")
     return {int(rid): name for rid, name in json.loads(said).items()}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from lodeworks_formats.segments import ASSETS_SCHEMA, BOXES_SCHEMA, COUNTS_SCHEMA, read_picture_batches
+from lodeworks_formats.segments import ASSETS_SCHEMA, BOXES_SCHEMA, COUNTS_SCHEMA, MEMBERS_SCHEMA, read_picture_batches
 from numpy.typing import NDArray
 
 from lodeworks_controller.domain.manifest import ASSETS, BOXES, COUNTS, MEMBERS, PROVENANCE, RECORDS, covering
@@ -36,6 +36,7 @@ from lodeworks_controller.storage.segments.written import Writer
 
 _ROWS_PER_SEGMENT = 1_000_000
 _NONE = -1
+_WORDS = ("tags", "split")
 _ASSET_COLUMNS = ("extension", *(name for name in ASSETS_SCHEMA.names if name not in ("aid", "format")))
 
 Ids = NDArray[np.int64]
@@ -152,7 +153,13 @@ def _provenance(exchange: Path, numbers: _Numbers, job: ArriveJob, writer: Write
     known: list[Any] = []
     fresh = writer.write_parts(PROVENANCE, _fresh_names(exchange, numbers, job, known), rows=_ROWS_PER_SEGMENT)
     rest = pa.concat_tables(known).sort_by([("aid", "ascending"), ("name", "ascending")]) if known else None
-    return [*fresh, *([] if rest is None else [writer.write(PROVENANCE, rest)])]
+    return [*fresh, *([] if rest is None else [writer.write(PROVENANCE, _from(job, rest))])]
+
+
+def _from(job: ArriveJob, names: Any) -> Any:
+    """Returns names with where they come from."""
+    source, import_id = (pa.repeat(value, names.num_rows) for value in (job.source, job.import_id))
+    return names.append_column("source", source).append_column("import_id", import_id)
 
 
 def _fresh_names(exchange: Path, numbers: _Numbers, job: ArriveJob, known: list[Any]) -> Iterator[Any]:
@@ -162,25 +169,18 @@ def _fresh_names(exchange: Path, numbers: _Numbers, job: ArriveJob, known: list[
         here = slice(place, place + batch.num_rows)
         rows = pa.table({"aid": np.repeat(numbers.aids[here], lengths), "name": names.flatten()})
         rows = rows.group_by(["aid", "name"]).aggregate([]).sort_by([("aid", "ascending"), ("name", "ascending")])
-        origin = {"source": pa.repeat(job.source, rows.num_rows), "import_id": pa.repeat(job.import_id, rows.num_rows)}
-        for name, column in origin.items():
-            rows = rows.append_column(name, column)
         new = pc.greater_equal(rows.column("aid"), job.first_aid) if numbers.fresh.any() else pc.is_null(rows.column(0))
-        yield rows.filter(new)
+        yield _from(job, rows.filter(new))
         if not numbers.fresh[here].all():
             known.append(rows.filter(pc.invert(new)))
 
 
 def _members(exchange: Path, numbers: _Numbers) -> Any:
-    given = pq.read_table(exchange, columns=["tags", "split"])
-    table = pa.table(
-        {
-            "aid": numbers.aids,
-            "rec": pa.array(numbers.recs, mask=numbers.recs == _NONE),
-            "tags": _tags(given.column("tags").combine_chunks(), given.column("split").combine_chunks()),
-        }
-    )
-    return table.sort_by("aid")
+    kind = MEMBERS_SCHEMA.field("tags").type
+    tags = [_tags(batch.column("tags"), batch.column("split")).cast(kind) for _, batch in _slices(exchange, *_WORDS)]
+    recs = pa.array(numbers.recs, mask=numbers.recs == _NONE)
+    table = pa.table({"aid": numbers.aids, "rec": recs, "tags": pa.chunked_array(tags, kind)})
+    return table if numbers.fresh.all() else table.sort_by("aid")
 
 
 def _tags(tags: Any, splits: Any) -> Any:
@@ -224,12 +224,23 @@ def _boxes(exchange: Path, column: str, recs: Ids, rids: Mapping[str, int]) -> I
 
 
 def counts_of(boxes: Sequence[Written]) -> Iterator[Any]:
-    """Yields boxes per record and raw class, from what was just written: records never lie in two segments."""
+    """Yields boxes per record and raw class, from what was just written; a record never lies in two tables."""
+    rest: list[Any] = []  # of the last record, of which more may follow
     for part in boxes:
-        rows = pq.read_table(part.path, columns=["rec", "rid"], partitioning=None)
-        counted = rows.group_by(["rec", "rid"]).aggregate([([], "count_all")])
-        ordered = counted.sort_by([("rec", "ascending"), ("rid", "ascending")]).rename_columns(["rec", "rid", "n"])
-        yield ordered.cast(COUNTS_SCHEMA)
+        with pq.ParquetFile(part.path) as file:
+            for batch in file.iter_batches(columns=["rec", "rid"]):
+                rows = pa.concat_tables([*rest, pa.Table.from_batches([batch])]).combine_chunks()
+                recs = ids_of(rows.column("rec"))
+                whole = int(np.searchsorted(recs, recs[-1]))
+                rest = [rows.slice(whole)]
+                yield _counted(rows.slice(0, whole))
+    yield from map(_counted, rest)
+
+
+def _counted(rows: Any) -> Any:
+    counted = rows.group_by(["rec", "rid"]).aggregate([([], "count_all")])
+    ordered = counted.sort_by([("rec", "ascending"), ("rid", "ascending")]).rename_columns(["rec", "rid", "n"])
+    return ordered.cast(COUNTS_SCHEMA)
 
 
 def _prediction_set(exchange: Path, aids: Ids, recs: Ids, rids: Mapping[str, int], writer: Writer) -> Outcome:

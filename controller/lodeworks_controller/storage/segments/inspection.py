@@ -88,7 +88,10 @@ def _check_pictures(session: duckdb.DuckDBPyConnection) -> None:
     if wrong:
         row, digest, what = wrong[0]
         raise BadOutputError(f"picture {digest.lower()} {what}", file="exchange", line=row + 1)
-    twice = session.sql("SELECT hex(digest), max(file_row_number) FROM x GROUP BY 1 HAVING count(*) > 1 LIMIT 1")
+    twice = session.sql(
+        "SELECT hex(digest), last FROM"
+        " (SELECT digest, max(file_row_number) AS last FROM x GROUP BY digest HAVING count(*) > 1 LIMIT 1)"
+    )
     for digest, row in twice.fetchall():
         raise BadOutputError(f"picture {digest.lower()} comes twice", file="exchange", line=row + 1)
 
