@@ -5,13 +5,14 @@ controller trims it by number. Of several event files at once, a few points of t
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lodeworks_worker.control_plane import ControlPlane, MetricPoint, Scope
 from lodeworks_worker.harvest.events import event_files, read_events
+from lodeworks_worker.harvest.plain_file import open_plain
+from lodeworks_worker.harvest.points import metric_point
 from lodeworks_worker.journal import Offsets
 from lodeworks_worker.putting_down import in_thread
 
@@ -30,9 +31,8 @@ class MetricsPart:
 
 def read_metrics(folder: Path, *, offset: int) -> MetricsPart:
     """Returns the points in the whole lines from a byte offset; lines that hold no number are passed over."""
-    path = folder / "out" / "lode" / "metrics.jsonl"
     try:
-        with path.open("rb") as file:
+        with open_plain(folder / "out", "lode/metrics.jsonl") as file:
             file.seek(offset)
             raw = file.read(_PART_BYTES)
     except OSError:
@@ -46,11 +46,9 @@ def _point(line: bytes) -> MetricPoint | None:
     try:
         told = json.loads(line)
         step, name, value, at = int(told["step"]), str(told["name"]), float(told["value"]), float(told.get("time", 0))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
-    if not (math.isfinite(value) and math.isfinite(at)):
-        return None
-    return MetricPoint(step=step, name=name, value=value, measured_at=at)
+    return metric_point(step=step, name=name, value=value, measured_at=at)
 
 
 async def pump_metrics(control: ControlPlane, scope: Scope, *, folder: Path, offsets: Offsets) -> Offsets:
@@ -71,7 +69,7 @@ async def _pump_events(control: ControlPlane, scope: Scope, *, folder: Path, off
     for path in await in_thread(event_files, root):
         name = path.relative_to(root).as_posix()
         known = offsets.events.get(name, 0)
-        if known == _TORN or path.stat().st_size <= known:
+        if known == _TORN or _size_bytes(path) <= known:
             continue
         prefix = name.rpartition("/")[0]
         part = await in_thread(read_events, path, offset=known, prefix=f"{prefix}/" if prefix else "")
@@ -80,6 +78,14 @@ async def _pump_events(control: ControlPlane, scope: Scope, *, folder: Path, off
         events = {**offsets.events, name: _TORN if part.torn else part.next_offset}
         offsets = replace(offsets, metrics=offsets.metrics + len(part.points), events=events)
     return offsets
+
+
+def _size_bytes(path: Path) -> int:
+    """Returns the length of a file; none for one that the run has just removed."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 async def _send(control: ControlPlane, scope: Scope, *, points: Sequence[MetricPoint], before: int) -> None:

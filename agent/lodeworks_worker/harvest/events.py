@@ -7,19 +7,23 @@ summary = 5}, a summary values {tag = 1, simple_value = 2, tensor = 8}
 is torn shows in lengths and wire types, and ends the reading of its file.
 """
 
-import math
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lodeworks_worker.control_plane import MetricPoint
+from lodeworks_worker.harvest.plain_file import open_plain
+from lodeworks_worker.harvest.points import metric_point
 
 _PART_BYTES = 1 << 18
 _MOST_RECORD_BYTES = 64 << 20
 _HEAD, _TAIL = 12, 4
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FLOAT, _DOUBLE = 1, 2
+_DOUBLE_BYTES = 8
+_SIGN = 1 << 63
 
 Value = int | bytes
 
@@ -41,7 +45,9 @@ def event_files(folder: Path) -> list[Path]:
     """Lists the event files below a folder in the order of their names; links lead where a stranger likes."""
     if not folder.is_dir() or folder.is_symlink():
         return []
-    return sorted(path for path in folder.rglob("*tfevents*") if path.is_file() and not path.is_symlink())
+    # Folders that the run removes meanwhile are passed over.
+    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names if "tfevents" in name)
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def read_events(path: Path, *, offset: int, prefix: str = "") -> EventsPart:
@@ -52,12 +58,12 @@ def read_events(path: Path, *, offset: int, prefix: str = "") -> EventsPart:
         offset: Where an earlier part ended; 0 at first.
         prefix: Goes before every tag: where several runs lie in folders of their own, that of the folder.
     """
+    points: list[MetricPoint] = []
+    place = 0
     try:
-        with path.open("rb") as file:
+        with open_plain(path.parent, path.name) as file:
             file.seek(offset)
             raw = file.read(_PART_BYTES)
-            points: list[MetricPoint] = []
-            place = 0
             while len(raw) - place >= _HEAD:
                 (length,) = struct.unpack_from("<Q", raw, place)
                 if length > _MOST_RECORD_BYTES:
@@ -73,7 +79,7 @@ def read_events(path: Path, *, offset: int, prefix: str = "") -> EventsPart:
                 place += whole
             return EventsPart(tuple(points), offset + place)
     except _TornError:
-        return EventsPart((), offset, torn=True)
+        return EventsPart(tuple(points), offset + place, torn=True)
     except OSError:
         return EventsPart((), offset)
 
@@ -81,21 +87,21 @@ def read_events(path: Path, *, offset: int, prefix: str = "") -> EventsPart:
 def _points(event: bytes, prefix: str) -> list[MetricPoint]:
     wall_time, step, summaries = 0.0, 0, []
     for field, value in _fields(event):
-        if field == 1 and isinstance(value, bytes):
+        if field == 1 and isinstance(value, bytes) and len(value) == _DOUBLE_BYTES:
             (wall_time,) = struct.unpack("<d", value)
         elif field == 2 and isinstance(value, int):  # noqa: PLR2004 - numbers of the format
-            step = value
+            step = (value + _SIGN) % (2 * _SIGN) - _SIGN
         elif field == 5 and isinstance(value, bytes):  # noqa: PLR2004
             summaries.append(value)
     found = []
     for summary in summaries:
         for field, value in _fields(summary):
             scalar = _scalar(value) if field == 1 and isinstance(value, bytes) else None
-            if scalar is not None and math.isfinite(scalar[1]) and math.isfinite(wall_time):
+            if scalar is not None:
                 found.append(
-                    MetricPoint(step=step, name=f"{prefix}{scalar[0]}", value=scalar[1], measured_at=wall_time)
+                    metric_point(step=step, name=f"{prefix}{scalar[0]}", value=scalar[1], measured_at=wall_time)
                 )
-    return found
+    return [point for point in found if point is not None]
 
 
 def _scalar(told: bytes) -> tuple[str, float] | None:

@@ -7,7 +7,7 @@ import pytest
 from lodeworks_worker.control_plane import Scope
 from lodeworks_worker.harvest.events import event_files, read_events
 from lodeworks_worker.journal import Offsets
-from lodeworks_worker.metrics import pump_metrics
+from lodeworks_worker.metrics import pump_metrics, read_metrics
 from tensorboardX import SummaryWriter
 
 
@@ -81,6 +81,50 @@ def test_rubbish_ends_the_reading(board, rubbish):
     path = board / "events.out.tfevents.bad"
     path.write_bytes(rubbish)
     assert read_events(path, offset=0).torn
+
+
+def _record(event: bytes) -> bytes:
+    return struct.pack("<QI", len(event), 0) + event + b"\0\0\0\0"
+
+
+def test_what_came_before_a_torn_record_counts(board):
+    _written(board, [0.5])
+    (path,) = event_files(board)
+    path.write_bytes(path.read_bytes() + _record(b"\x0a\x7f\x00\x00"))
+    part = read_events(path, offset=0)
+    assert ([one.value for one in part.points], part.torn) == ([0.5], True)
+
+
+@pytest.mark.parametrize(
+    ("head", "step"),
+    [
+        (b"\x10" + b"\xff" * 9 + b"\x01", -1),  # as writers write a negative step
+        (b"\x10" + b"\xff" * 9 + b"\x7f", -1),  # of more bits than a number has
+        (b"\x0d\0\0\0\0", 0),  # a time of four bytes
+        (b"\x09" + struct.pack("<d", 1e300), None),  # a time that no message can hold
+    ],
+)
+def test_a_strange_event_does_not_end_the_run(board, head, step):
+    board.mkdir(parents=True)
+    path = board / "events.out.tfevents.strange"
+    value = b"\x0a\x01a\x15" + struct.pack("<f", 0.5)
+    path.write_bytes(_record(head + b"\x2a" + bytes([len(value) + 2]) + b"\x0a" + bytes([len(value)]) + value))
+    part = read_events(path, offset=0)
+    assert [one.step for one in part.points] == ([] if step is None else [step])
+    assert not part.torn
+
+
+def test_lines_that_no_message_can_hold_are_passed_over(tmp_path):
+    folder = tmp_path / "out" / "lode"
+    folder.mkdir(parents=True)
+    strange = [
+        '{"step": 1e400, "name": "a", "value": 1}',
+        '{"step": 99999999999999999999, "name": "a", "value": 1}',
+        '{"step": 1, "name": "a", "value": 1, "time": 1e300}',
+        '{"step": 1, "name": "\\ud800", "value": 1}',
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(strange) + "\n")
+    assert [one.name for one in read_metrics(tmp_path, offset=0).points] == ["?"]
 
 
 async def test_metrics_are_pumped_from_events_of_several_runs_once(tmp_path, board):
