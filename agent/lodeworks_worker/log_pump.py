@@ -11,6 +11,7 @@ from pathlib import Path
 from lodeworks_worker.control_plane import ControlPlane, Scope
 from lodeworks_worker.drivers.base import Driver, RunHandle
 from lodeworks_worker.errors import LogGapError
+from lodeworks_worker.harvest.plain_file import open_plain_to_write
 from lodeworks_worker.journal import Offsets
 
 OUT, WORKER = "out", "worker"
@@ -78,8 +79,7 @@ class LogPump:
 
     def _write(self, data: bytes, offset: int) -> None:
         """Writes decoded output where it belongs, over what a killed worker wrote and could not journal."""
-        path = self.folder / "out" / LOG_FILE
-        with path.open("r+b" if path.exists() else "wb") as file:
+        with open_plain_to_write(self.folder / "out" / LOG_FILE) as file:
             file.seek(offset)
             file.write(data)
             file.truncate()

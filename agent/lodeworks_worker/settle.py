@@ -6,6 +6,8 @@ from lodeworks_formats.ymir_results import EXECUTOR_CODES
 
 from lodeworks_worker.drivers.base import Exit
 from lodeworks_worker.harvest.harvest import complaint
+from lodeworks_worker.harvest.plain_file import open_plain
+from lodeworks_worker.log_pump import LOG_FILE
 from lodeworks_worker.outcome import FailureReason, Judgement, OutcomeState
 
 _REASONS = {
@@ -70,7 +72,7 @@ def judge(
 def last_lines(folder: Path) -> list[str]:
     """Returns the last lines of the executor's output."""
     try:
-        with (folder / "out" / "ymir-executor-out.log").open("rb") as file:
+        with open_plain(folder / "out", LOG_FILE) as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - _TAIL_BYTES))
             lines = file.read().decode("utf-8", errors="replace").splitlines()

@@ -12,7 +12,7 @@ from lodeworks_formats.segments import pictures_metadata, read_pictures, write_p
 from lodeworks_formats.ymir_results import parse_inference_result, parse_mining_result
 
 from lodeworks_worker.errors import OutputError
-from lodeworks_worker.harvest.found import Found
+from lodeworks_worker.harvest.found import Found, is_regular
 
 _SCORES, _BOXES = "result.tsv", "infer-result.json"
 
@@ -24,7 +24,7 @@ def mining_outputs(out: Path, *, scratch: Path, candidates: Path) -> list[Found]
         OutputError: result.tsv cannot be read or names something that is no candidate.
     """
     path = out / _SCORES
-    if not path.is_file():
+    if not is_regular(path, within=out):
         return []
     try:
         scores = parse_mining_result(path.read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def inference_outputs(out: Path, *, scratch: Path, candidates: Path) -> list[Fou
         OutputError: infer-result.json cannot be read or names something that is no candidate.
     """
     path = out / _BOXES
-    if not path.is_file():
+    if not is_regular(path, within=out):
         return []
     try:
         boxes = parse_inference_result(path.read_bytes())

@@ -55,10 +55,11 @@ def regular_files(folder: Path) -> list[Path]:
     """Lists the regular files below a folder, without links, which point where a stranger likes, and hidden ones."""
     if not folder.is_dir() or folder.is_symlink():
         return []
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file() or path.name.startswith("."):
-            continue
-        if path.resolve().is_relative_to(folder.resolve()):
-            found.append(path)
-    return found
+    return [
+        path for path in sorted(folder.rglob("*")) if not path.name.startswith(".") and is_regular(path, within=folder)
+    ]
+
+
+def is_regular(path: Path, *, within: Path) -> bool:
+    """Says whether a path is a regular file that lies in a folder, and no link: those point where a stranger likes."""
+    return path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(within.resolve())

@@ -11,6 +11,7 @@ from lodeworks_formats.ymir_results import FAILED, Monitor, parse_monitor
 from lodeworks_worker.errors import OutputError
 from lodeworks_worker.grant import Grant
 from lodeworks_worker.harvest.found import Found, check, regular_files
+from lodeworks_worker.harvest.plain_file import open_plain
 from lodeworks_worker.harvest.training import training_outputs
 from lodeworks_worker.staging import plan
 
@@ -65,7 +66,7 @@ def _own_form(out: Path) -> list[Found]:
 def read_monitor(folder: Path) -> Monitor | None:
     """Returns the progress that the run tells; None before it does, and in the middle of a write."""
     try:
-        with (folder / "out" / "monitor.txt").open("rb") as file:
+        with open_plain(folder / "out", "monitor.txt") as file:
             return parse_monitor(file.read(_MONITOR_BYTES).decode("utf-8", errors="replace"))
     except OSError:
         return None

@@ -10,7 +10,7 @@ from lodeworks_formats.ymir_results import StageResult, TrainingResult, parse_tr
 
 from lodeworks_worker.errors import OutputError
 from lodeworks_worker.harvest.checkpoint import pack_checkpoint
-from lodeworks_worker.harvest.found import Found, regular_files
+from lodeworks_worker.harvest.found import Found, is_regular, regular_files
 
 _RESULT = "models/result.yaml"
 
@@ -52,10 +52,10 @@ def training_outputs(out: Path, *, scratch: Path, complete: bool) -> list[Found]
 
 def _result(out: Path, *, complete: bool) -> TrainingResult | None:
     path = out / _RESULT
+    if not is_regular(path, within=out):
+        return None
     try:
         return parse_training_result(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
     except (FormatError, UnicodeDecodeError) as error:
         if not complete:
             return None
@@ -72,7 +72,7 @@ def _with_stages(result: TrainingResult, stages: list[StageResult]) -> TrainingR
 def _file(out: Path, stage: StageResult, name: str) -> Path | None:
     """Finds a stage's file in its folder, or, as old images left it, straight in models."""
     for path in (out / "models" / stage.given_name / name, out / "models" / name):
-        if path.is_file() and not path.is_symlink():
+        if is_regular(path, within=out):
             return path
     return None
 
@@ -81,7 +81,7 @@ def _attachments(out: Path, result: TrainingResult) -> Iterator[Found]:
     for section, names in result.attachments.items():
         for name in names:
             path = out / "models" / "attachments" / section / name
-            if path.is_file() and not path.is_symlink():
+            if is_regular(path, within=out):
                 yield Found(f"attachment/{section}/{name}", path)
 
 

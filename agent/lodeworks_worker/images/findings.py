@@ -12,6 +12,7 @@ from lodeworks_formats.ymir_results import FAILED, parse_inference_result, parse
 from lodeworks_worker.errors import OutputError
 from lodeworks_worker.grant import Input
 from lodeworks_worker.harvest.harvest import read_monitor
+from lodeworks_worker.harvest.plain_file import open_plain
 from lodeworks_worker.harvest.training import training_outputs
 from lodeworks_worker.images.made_inputs import LocalTransfer
 from lodeworks_worker.images.trial import STOP_GRACE_S, Ended
@@ -160,10 +161,15 @@ def _monitor(name: str, ended: Ended) -> Finding:
     return passed(f"{name}.monitor", "progress was told to the end")
 
 
+def _read(path: Path) -> bytes:
+    with open_plain(path.parent, path.name) as file:
+        return file.read()
+
+
 def _scores(name: str, path: Path, candidates: Iterable[str]) -> Finding:
     form = "write /out/result.tsv: asset path, tab, score; one line for each line of the candidate index"
     try:
-        scored = {asset for asset, _ in parse_mining_result(path.read_text(encoding="utf-8"))}
+        scored = {asset for asset, _ in parse_mining_result(_read(path).decode("utf-8"))}
     except (OSError, UnicodeDecodeError) as error:
         return failed(name, f"result.tsv cannot be read ({error})", form)
     except FormatError as error:
@@ -180,7 +186,7 @@ def _scores(name: str, path: Path, candidates: Iterable[str]) -> Finding:
 def _boxes(name: str, path: Path, candidates: Iterable[str], classes: Sequence[str]) -> list[Finding]:
     form = 'write /out/infer-result.json: {"detection": {"<base name>": {"boxes": [{"box", "class_name", "score"}]}}}'
     try:
-        predicted = parse_inference_result(path.read_bytes())
+        predicted = parse_inference_result(_read(path))
     except OSError as error:
         return [failed(name, f"infer-result.json cannot be read ({error})", form)]
     except FormatError as error:

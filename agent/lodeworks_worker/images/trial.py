@@ -12,6 +12,7 @@ from lodeworks_worker.cache import Cache
 from lodeworks_worker.drivers.base import Driver, Exit, Launch, RunHandle
 from lodeworks_worker.executors import Choice
 from lodeworks_worker.grant import Grant, Input, Limits, Resources, RunPolicy, RunSpec
+from lodeworks_worker.harvest.plain_file import open_plain_to_write
 from lodeworks_worker.images.made_inputs import CLASS_NAMES, LocalTransfer
 from lodeworks_worker.log_pump import LOG_FILE
 from lodeworks_worker.settle import last_lines
@@ -124,7 +125,10 @@ class Laboratory:
             ended = waiting.result() if waiting.done() else None
             if ended is None:
                 await self.driver.stop(handle, grace_s=1.0)
-            (folder / "out" / LOG_FILE).write_bytes(await self._said(handle))
+            said = await self._said(handle)
+            with open_plain_to_write(folder / "out" / LOG_FILE) as file:
+                file.write(said)
+                file.truncate()
             return Ended(wish, folder, ended, stopped)
         finally:
             waiting.cancel()
