@@ -97,7 +97,7 @@ async def test_a_cancel_that_a_killed_worker_had_heard_is_still_a_cancel(world):
     async with world.worker():
         await world.until(lambda: any(one.state is RunState.RUNNING for one in world.control.reports))
         world.control.directives.append(Directive(1, DirectiveKind.CANCEL, "t1", 1))
-        await world.until(lambda: b"asked to end" in world.control.logs["t1", "worker"])
+        await world.until(lambda: b"asked to end" in world.control.logs.get(("t1", "worker"), b""))
     async with world.worker():
         outcome = await world.outcome()
     assert outcome.judgement.state is OutcomeState.CANCELLED
