@@ -65,7 +65,9 @@ def _files(client: docker.DockerClient, container: str, path: str, links: int) -
         for member in tar:
             _, _, inner = member.name.partition("/")
             if member.issym() and links:
-                target = posixpath.normpath(posixpath.join(posixpath.dirname(f"{path}/{inner}"), member.linkname))
+                target = posixpath.normpath(
+                    posixpath.join(posixpath.dirname(f"{path}/{inner}".rstrip("/")), member.linkname)
+                )
                 linked = _files(client, container, target, links - 1)
                 found.update({posixpath.join(inner, name).rstrip("/"): text for name, text in linked.items()})
             elif member.isfile() and member.name.endswith((".yaml", ".yml")):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.auth import resolve_repository_name
+from docker.auth import INDEX_NAME, resolve_repository_name
 from docker.errors import APIError, ImageNotFound
 from docker.utils import parse_repository_tag
 
@@ -85,12 +85,19 @@ def pull(
 def pinned(image: Any, reference: str) -> str:
     """Returns the reference with its digest: the registry's, or the image's own id where it was never pushed."""
     repository = parse_repository_tag(reference.partition("@")[0])[0]
-    same = [one for one in image.attrs.get("RepoDigests") or () if one.partition("@")[0] == repository]
+    told = image.attrs.get("RepoDigests") or ()
+    same = [one for one in told if _whole_name(one.partition("@")[0]) == _whole_name(repository)]
     if same:
         return str(same[0])
     if image.id.removeprefix("sha256:").startswith(reference.removeprefix("sha256:")):
         return str(image.id)
     return f"{repository}@{image.id}"
+
+
+def _whole_name(repository: str) -> tuple[str, str]:
+    """Returns host and path of a repository: an engine leaves out those of Docker Hub, where people may write them."""
+    host, path = resolve_repository_name(repository)
+    return host, path.removeprefix("library/") if host == INDEX_NAME else path
 
 
 def _follow(stream: Iterable[Mapping[str, Any]], reference: str, tell: Callable[[float, str], None]) -> None:

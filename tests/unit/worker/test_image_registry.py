@@ -27,6 +27,8 @@ def _image(*digests):
         ("host:5000/yolo:1", (f"host:5000/yolo@{DIGEST}",), f"host:5000/yolo@{DIGEST}"),
         ("other/yolo:1", (f"host:5000/yolo@{DIGEST}",), f"other/yolo@{ID}"),
         (f"host:5000/yolo@{DIGEST}", (f"host:5000/yolo@{DIGEST}",), f"host:5000/yolo@{DIGEST}"),
+        ("docker.io/library/yolo:1", (f"yolo@{DIGEST}",), f"yolo@{DIGEST}"),
+        ("docker.io/team/yolo:1", (f"team/yolo@{DIGEST}",), f"team/yolo@{DIGEST}"),
         (ID, (), ID),
         ("abab", (), ID),
     ],
@@ -124,7 +126,8 @@ def test_a_manual_is_read_through_links_and_the_container_goes(tmp_path):
                 ("img-man/loop.yaml", "loop.yaml"),
                 ("img-man/readme.txt", b"no"),
             ),
-            "/app/infer.yaml": _tar(("infer.yaml", b"b: 2\n")),
+            "/app/infer.yaml": _tar(("infer.yaml", "plain.yaml")),
+            "/app/plain.yaml": _tar(("plain.yaml", b"b: 2\n")),
         },
         removed,
     )
