@@ -70,6 +70,8 @@ async def test_an_executor_belongs_to_its_project_until_it_is_shared(world: Mode
     await world.part.registry.share(world.administrator, "yolo", public=False)
     listed = await world.part.executors.list(world.administrator, project=PROJECT)
     assert [one.executor.name for one in listed] == ["detector", "infer", "mine"]
+    with pytest.raises(NotFoundError, match=r"no executor 'yol'; there are: detector, infer, mine$"):
+        await world.part.registry.copy(world.administrator, "yol", name="own", project=PROJECT)
 
 
 async def test_who_is_no_member_sees_public_ones_alone_and_changes_nothing(world: ModelWorld):

@@ -129,15 +129,15 @@ class ExecutorRegistry:
     async def copy(
         self, principal: Principal, name_or_id: str, *, name: str, project: str, request_id: str = ""
     ) -> str:
-        """Copies an executor that the caller sees into a project, under a name of its own."""
+        """Copies an executor that a project may use into it, under a name of its own."""
         async with self._store.transaction() as tx:
             target = await enter(tx, principal, project, ProjectRole.EDITOR)
             once = Once(principal.actor, "executor.copy", request_id)
             made = await once.result(tx)
             if made is not None:
                 return made
-            source = await self._own(tx, name_or_id)
-            await self._executors.find(tx, source.id, project_id=target.id)
+            # Whoever is refused is told no names but those of executors that the project may use.
+            source = await self._own(tx, name_or_id, project_id=target.id)
             await self.require_free(tx, name)
             copy_id = self._ids()
             copied = replace(
@@ -169,12 +169,12 @@ class ExecutorRegistry:
             await once.keep(tx, executor.id)
             return await self._put(tx, principal, replace(executor, name=name), action="executor.rename")
 
-    async def _own(self, tx: Transaction, name_or_id: str) -> Executor:
-        executor = await self._executors.find(tx, name_or_id)
+    async def _own(self, tx: Transaction, name_or_id: str, *, project_id: str | None = None) -> Executor:
+        executor = await self._executors.find(tx, name_or_id, project_id=project_id)
         if self._executors.is_shipped(executor.name):
             message = f"executor {executor.name} belongs to the platform and stays as it is"
             raise ConflictError("EXECUTOR_SHIPPED", message)
-        return executor
+        return await self._executors.find(tx, executor.id)
 
     async def _able(self, tx: Transaction, name_or_id: str, operation: ExecutorOperation) -> str:
         if not name_or_id:
