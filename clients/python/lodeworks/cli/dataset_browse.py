@@ -43,12 +43,16 @@ _ONE_BY_ONE = 1_000
 @click.pass_obj
 def browse(session: Session, /, version: str, **options: Any) -> None:
     """List pictures with their boxes; make small pictures and pages of them."""
+    from lodeworks.api.dataset.v1.dataset_pb2 import PredictionFilter
+
     chosen = {name: options.pop(name) for name in ("limit", "thumbnails", "sheet")}
     predictions = options.pop("predictions")
     asked = prediction_condition(
         predictions=predictions,
         **{name: options.pop(name) for name in ("outcomes", "predicted", "min_score", "max_score", "iou")},
     )
+    if asked == PredictionFilter(prediction_set=predictions):
+        asked = None  # a set alone is shown beside and asks for nothing
     where = condition_of(**options, predictions=asked)
     dataset = session.project.datasets.get(version)
     query: dict[str, Any] = {

@@ -93,7 +93,11 @@ def prediction_condition(
     max_score: float | None,
     iou: float | None,
 ) -> PredictionFilter | None:
-    """Returns what the options ask about predictions; None when they name at most a set. Raises UsageError."""
+    """Returns what the options ask about predictions; None when they ask nothing. A set alone asks for any prediction.
+
+    Raises:
+        UsageError: An option says nothing without another.
+    """
     from lodeworks.api.dataset.v1 import dataset_pb2 as pb
 
     wanted = flat(outcomes)
@@ -103,7 +107,7 @@ def prediction_condition(
     if not wanted and not flat(predicted) and min_score is None and max_score is None:
         if iou is not None:
             raise click.UsageError("--iou says from where on a box counts as found; give an --outcome too")
-        return None
+        return pb.PredictionFilter(prediction_set=predictions) if predictions else None
     return pb.PredictionFilter(
         prediction_set=predictions,
         any_class=flat(predicted),

@@ -34,13 +34,10 @@ def add_operations(group: Noun) -> None:
 @click.pass_obj
 def filter_(session: Session, /, version: str, to: str, *, dry_run: bool, **options: Any) -> None:
     """Keep the pictures that a condition lets pass."""
-    from lodeworks.api.dataset.v1.dataset_pb2 import Filter, PredictionFilter
+    from lodeworks.api.dataset.v1.dataset_pb2 import Filter
 
     names = ("predictions", "outcomes", "predicted", "min_score", "max_score", "iou")
-    asked = {name: options.pop(name) for name in names}
-    predictions = prediction_condition(**asked)
-    if predictions is None and asked["predictions"]:
-        predictions = PredictionFilter(prediction_set=asked["predictions"])
+    predictions = prediction_condition(**{name: options.pop(name) for name in names})
     condition = condition_of(**options, predictions=predictions) or Filter()
     found = session.project.datasets.get(version).filter(condition, to=to, dry_run=dry_run)
     print_version(session, found.result())
@@ -125,9 +122,11 @@ def split(
     identical_only: bool,
 ) -> None:
     """Make several versions that share no picture, nor any that look alike."""
-    weights = {}
+    weights = dict[str, float]()
     for part in flat(parts):
         name, equals, weight = part.partition("=")
+        if name in weights:
+            raise click.UsageError(f"--to names {name!r} twice; name each part once")
         try:
             weights[name] = float(weight)
         except ValueError:
