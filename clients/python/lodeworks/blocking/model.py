@@ -272,7 +272,7 @@ class Models:
         Args:
             file: An ONNX file or a YMIR model package (.tar, .tar.gz); it is uploaded first, and the upload resumes.
             name: Name of the model; empty = the file's.
-            decoder: Family of the network: lodeworks, yolov5, yolov8, yolox, detr; empty = as the file says.
+            decoder: Family: lodeworks, yolov5, yolov8, yolox, detr, detections; empty = as the file says.
             classes: In the network's order; empty = as the file says.
             settings: input_size, colour, scale, mean, std, fit, pad, strides, score_threshold, nms_iou, max_detections.
             options: What to ask for beside the inputs.

@@ -252,6 +252,7 @@ class CurationServiceServicer(object):
         Errors:
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
+        - INVALID_ARGUMENT, reason SETTING_INVALID: too many datasets or pictures at once, or a digest that is none.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -151,6 +151,7 @@ class CurationServiceStub:
     Errors:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
+    - INVALID_ARGUMENT, reason SETTING_INVALID: too many datasets or pictures at once, or a digest that is none.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     AnalyzeDatasets: _grpc.UnaryUnaryMultiCallable[_curation_pb2.AnalyzeDatasetsRequest, _curation_pb2.AnalyzeDatasetsResponse]
@@ -289,6 +290,7 @@ class CurationServiceAsyncStub(CurationServiceStub):
     Errors:
     - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
     - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
+    - INVALID_ARGUMENT, reason SETTING_INVALID: too many datasets or pictures at once, or a digest that is none.
     - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
     """
     AnalyzeDatasets: _aio.UnaryUnaryMultiCallable[_curation_pb2.AnalyzeDatasetsRequest, _curation_pb2.AnalyzeDatasetsResponse]  # type: ignore[assignment]
@@ -484,6 +486,7 @@ class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         - NOT_FOUND, reason PROJECT_NOT_FOUND: no such project, or not a member of it.
         - NOT_FOUND, reason VERSION_NOT_FOUND: check the name with DatasetService.ListDatasets.
+        - INVALID_ARGUMENT, reason SETTING_INVALID: too many datasets or pictures at once, or a digest that is none.
         - UNAUTHENTICATED, reason TOKEN_INVALID: log in again.
         """
 

@@ -1928,7 +1928,7 @@ class ListPicturesRequest(_message.Message):
     dataset: _builtins.str
     """`name`, `name@3` or id."""
     prediction_set_id: _builtins.str
-    """Predictions to show beside, by id; empty = those of the filter, if it has any."""
+    """Predictions to show beside, by id or model; empty = those of the filter, if it has any."""
     page_size: _builtins.int
     """At most 1,000; 0 = 100."""
     page_token: _builtins.str

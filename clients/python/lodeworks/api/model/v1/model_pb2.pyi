@@ -499,7 +499,7 @@ class ImportModelRequest(_message.Message):
     file_name: _builtins.str
     """What the file was called; its ending says what it is: .onnx, .tar, .tar.gz or .tgz."""
     decoder: _builtins.str
-    """Family of the network: lodeworks, yolov5, yolov8, yolox, detr; empty = as the file says."""
+    """Family of the network: lodeworks, yolov5, yolov8, yolox, detr, detections; empty = as the file says."""
     settings_yaml: _builtins.str
     """input_size, colour, scale, mean, std, fit, pad, strides, score_threshold, nms_iou, max_detections, `key: value`
     lines; empty = as the file says, then the habits of the family.
