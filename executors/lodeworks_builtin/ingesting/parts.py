@@ -27,6 +27,7 @@ PART_PICTURES: Final = 4096
 """Pictures of a part, which is also a row group of the exchange form."""
 
 _PART_S: Final = 10.0
+_MOST_PARTS: Final = 200  # the worker opens all files of a mark at once
 _MARK_EVERY_S: Final = 5.0
 _VERSION: Final = 2
 _STATE, _PLACES, _MERGES = "state.json", "places.bin", "merges.bin"
@@ -34,9 +35,10 @@ _STATE, _PLACES, _MERGES = "state.json", "places.bin", "merges.bin"
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often a part ends and a mark is left; `timer` counts seconds."""
+    """How often a part ends, parts become one and a mark is left; `timer` counts seconds."""
 
     part_pictures: int = PART_PICTURES
+    most_parts: int = _MOST_PARTS
     part_s: float = _PART_S
     mark_every_s: float = _MARK_EVERY_S
     timer: Callable[[], float] = time.monotonic
@@ -105,6 +107,7 @@ class Parts:
             path = self._path(len(self._paths))
             write_pictures(path, self._one_part(chain((first,), pictures)), kind="exchange")
             self._paths.append(path)
+            self._make_fewer()
             self._leave_mark()
         self._importer.flush()
 
@@ -115,10 +118,25 @@ class Parts:
             every = (picture for path in self._paths for picture in read_pictures(path))
             count = write_pictures(part, self._importer.merged(every), kind="exchange")
         else:
-            batches = (batch for path in self._paths for batch in read_picture_batches(path))
-            count = write_picture_batches(part, batches, kind="exchange")
+            count = self._write_joined(part)
         part.replace(exchange)
         return count
+
+    def _write_joined(self, path: Path) -> int:
+        batches = (batch for part in self._paths for batch in read_picture_batches(part))
+        return write_picture_batches(path, batches, kind="exchange")
+
+    def _make_fewer(self) -> None:
+        """Makes one part of very many, under the name of the first."""
+        if len(self._paths) < self._rhythm.most_parts:
+            return
+        joined = self._folder / ".joined"
+        self._write_joined(joined)
+        first, *others = self._paths
+        joined.replace(first)
+        for path in others:
+            path.unlink()
+        self._paths = [first]
 
     def _one_part(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         end = self._rhythm.timer() + self._rhythm.part_s

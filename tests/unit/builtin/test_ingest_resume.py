@@ -66,7 +66,7 @@ def run(source: Path, out: Path, *, timer: DeadlyTimer, told: list[str] | None =
         options=OPTIONS,
         progress=lambda _, line: None if told is None else told.append(line),
         checkpoint=Checkpoint(inputs=out / "none", outputs=out / "checkpoint"),
-        rhythm=Rhythm(part_pictures=3, part_s=1e9, mark_every_s=0.0, timer=timer),
+        rhythm=Rhythm(part_pictures=3, most_parts=3, part_s=1e9, mark_every_s=0.0, timer=timer),
     )
     return report.to_json()
 
