@@ -49,7 +49,7 @@ class SqlBlobRows:
         for some in _batches(digests):
             rows = [{"scope": scope, "digest": digest, "created_at": self._now, "expires_at": until} for digest in some]
             await self._connection.execute(insert_new(blob_refs), rows)
-            held = (blob_refs.c.scope == scope, blob_refs.c.digest.in_(some))
+            held = (blob_refs.c.scope == scope, blob_refs.c.digest.in_(_padded(some)))
             shorter = blob_refs.c.expires_at.is_not(None) if until is None else blob_refs.c.expires_at < until
             await self._connection.execute(update(blob_refs).where(*held, shorter).values(expires_at=until))
             if leaving := await self.spare(some):
@@ -59,7 +59,7 @@ class SqlBlobRows:
         """Returns those of the digests that the scope refers to."""
         found = set[str]()
         for some in _batches(digests):
-            query = select(blob_refs.c.digest).where(blob_refs.c.scope == scope, blob_refs.c.digest.in_(some))
+            query = select(blob_refs.c.digest).where(blob_refs.c.scope == scope, blob_refs.c.digest.in_(_padded(some)))
             found.update((await self._connection.execute(query)).scalars())
         return found
 
@@ -68,7 +68,7 @@ class SqlBlobRows:
         found = set[str]()
         for some in _batches(digests):
             query = select(blob_refs.c.digest).where(
-                blob_refs.c.scope == scope, blob_refs.c.digest.in_(some), blob_refs.c.expires_at < before
+                blob_refs.c.scope == scope, blob_refs.c.digest.in_(_padded(some)), blob_refs.c.expires_at < before
             )
             found.update((await self._connection.execute(query)).scalars())
         return found
@@ -89,7 +89,7 @@ class SqlBlobRows:
             await self._connection.execute(every)
             return
         for some in _batches(digests):
-            await self._connection.execute(every.where(blob_refs.c.digest.in_(some)))
+            await self._connection.execute(every.where(blob_refs.c.digest.in_(_padded(some))))
 
     async def record(self, sizes: Mapping[str, int]) -> None:
         """Notes how long stored blobs are."""
@@ -101,7 +101,9 @@ class SqlBlobRows:
         """Returns those that the collector has marked or is removing."""
         found = set[str]()
         for some in _batches(digests):
-            query = select(blobs.c.digest).where(blobs.c.digest.in_(some), blobs.c.unreferenced_at.is_not(None))
+            query = select(blobs.c.digest).where(
+                blobs.c.digest.in_(_padded(some)), blobs.c.unreferenced_at.is_not(None)
+            )
             found.update((await self._connection.execute(query)).scalars())
         return found
 
@@ -109,7 +111,7 @@ class SqlBlobRows:
         """Takes the collector's mark from blobs, so that their grace begins anew; returns those being removed now."""
         leaving = set[str]()
         for some in _batches(digests):
-            marked = (blobs.c.digest.in_(some), blobs.c.unreferenced_at.is_not(None))
+            marked = (blobs.c.digest.in_(_padded(some)), blobs.c.unreferenced_at.is_not(None))
             # The row is locked until the commit: the collector's claim comes before or after, never between.
             await self._connection.execute(
                 update(blobs).where(*marked, blobs.c.sweep_until.is_(None)).values(unreferenced_at=None)
@@ -123,6 +125,12 @@ def _batches(digests: Iterable[str]) -> Iterator[list[str]]:
     iterator = iter(dict.fromkeys(digests))
     while some := list(islice(iterator, _AT_ONCE)):
         yield some
+
+
+def _padded(digests: list[str]) -> list[str]:
+    """Returns digests, the last one repeated up to a power of two: each length is a statement that the driver keeps."""
+    room = 1 << max(0, len(digests) - 1).bit_length()
+    return digests + digests[-1:] * (room - len(digests))
 
 
 def _leaving(digests: Iterable[str]) -> UnavailableError:
