@@ -36,7 +36,7 @@ def strata_of(rows: Any, *, source: Source, classes: tuple[tuple[int, ...], ...]
     meant = np.array([class_of[rid] for rid in known.tolist()], dtype=np.int64)
     order = np.argsort(recs, kind="stable")
     pairs = [np.zeros(0, dtype=np.int64)]
-    for rec, rid, _ in Counts((source,)).batches(IdSet(recs[recs >= 0])):
+    for rec, rid, _ in Counts((source,), once=True).batches(IdSet(recs[recs >= 0])):
         shown = IdSet(known).contains(rid)
         place = order[np.searchsorted(recs[order], rec[shown])]
         # A record lies in one batch; names that mean one class are one pair.

@@ -135,11 +135,16 @@ def rows_of(sources: Iterable[Source], kind: str, ids: Ids, *, columns: Sequence
 
 
 class Counts:
-    """The counts beside the records: read once where they are few enough to keep, else anew for each question."""
+    """The counts beside the records: read once where they are few enough to keep, else anew for each question.
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    Args:
+        sources: Whose counts.
+        once: Only one question will be asked, so that nothing is kept.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, once: bool = False) -> None:
         self._segments = unique(sources, COUNTS)
-        self._keep = sum(segment.ref.rows for segment in self._segments) <= _HELD_ROWS
+        self._keep = not once and sum(segment.ref.rows for segment in self._segments) <= _HELD_ROWS
         self._held: dict[str, tuple[Ids, Ids, Ids]] = {}
 
     def batches(self, recs: IdSet) -> Iterator[tuple[Ids, Ids, Ids]]:

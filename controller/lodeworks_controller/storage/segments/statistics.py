@@ -21,7 +21,7 @@ def statistics_of(members: Any, *, sources: Sequence[Source], counts: Counts | N
     aids, recs = ids_of(members.column("aid")), ids_of(members.column("rec"))
     boxes: dict[int, int] = defaultdict(int)
     pictures: dict[int, int] = defaultdict(int)
-    for _, rid, n in (counts or Counts(sources)).batches(IdSet(recs)):
+    for _, rid, n in (counts or Counts(sources, once=True)).batches(IdSet(recs)):
         for number, total, rows in _tally(rid, n):
             boxes[number] += total
             pictures[number] += rows
@@ -38,7 +38,7 @@ def positive_pictures(members: Any, *, sources: Sequence[Source], groups: Sequen
     """Returns for each group of raw classes on how many pictures at least one of them is."""
     wanted = [np.array(sorted(set(group)), dtype=np.int64) for group in groups]
     found = [0] * len(groups)
-    for rec, rid, _ in Counts(sources).batches(IdSet(ids_of(members.column("rec")))):
+    for rec, rid, _ in Counts(sources, once=True).batches(IdSet(ids_of(members.column("rec")))):
         alone = {number: rows for number, _, rows in _tally(rid, np.ones(len(rid), dtype=np.int64))}
         for place, group in enumerate(wanted):
             if len(group) == 1:  # a record has one row per raw class
