@@ -24,8 +24,10 @@ class Index:
     def __init__(self, folder: Path) -> None:
         path = folder / ".index"
         path.unlink(missing_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        # Nobody reads it again after a crash: no journal, no sync, one transaction that never ends.
+        # Nobody else knows the file, so no lock, which not every shared folder has; nobody reads it again after a
+        # crash: no journal, no sync, one transaction that never ends.
+        address = f"{path.absolute().as_uri()}?nolock=1"
+        self._connection = sqlite3.connect(address, uri=True, isolation_level=None)
         for setting in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
             self._connection.execute(f"PRAGMA {setting}")
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
