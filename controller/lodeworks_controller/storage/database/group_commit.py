@@ -6,16 +6,19 @@ it too.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Generic, Protocol, TypeVar
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Generic, Protocol, TypeVar
 
 from lodeworks_controller.errors import UnavailableError
 
+_log = logging.getLogger(__name__)
 _MEMBERS = 64
 _CROWD = 8
 """So many members make a group a crowd."""
 _PACE_S = 0.004
+_UNHEARD = "a commit was made, and who was told of it failed"
 _FOLLOW_UP_TURNS = 6
 """How many turns of the event loop the commit waits for work that an ``on_kept`` has woken."""
 
@@ -157,18 +160,23 @@ class GroupCommit(Generic[U]):
             await self._gather(first, kept)
             begun = loop.time()
             await self._writer.commit()
-            if self.on_group is not None:
-                self.on_group(loop.time() - begun, len(kept))
         except Exception as error:  # noqa: BLE001 (each member gets it)
-            await self._writer.give_up()
+            _refuse(first, error)
             for member in kept:
                 _settle(member, error)
+            with _logged("a group of writes is not taken back cleanly; the next one begins anew"):
+                await self._writer.give_up()
             return
         self._crowded = len(kept) >= _CROWD
         self._committed_at = loop.time()
+        # What is durable stays so, and the queue goes on, whatever those who are told of it make of that.
+        if self.on_group is not None:
+            with _logged(_UNHEARD):
+                self.on_group(self._committed_at - begun, len(kept))
         for member in kept:
             for action in member.unit.actions:
-                action()
+                with _logged(_UNHEARD):
+                    action()
             _settle(member, None)
 
     async def _gather(self, first: _Ticket[U], kept: list[_Ticket[U]]) -> None:
@@ -229,12 +237,25 @@ class GroupCommit(Generic[U]):
         try:
             await self._writer.admit(ticket.unit)
         except Exception as error:
-            if not ticket.granted.done():
-                ticket.granted.set_exception(error)
+            _refuse(ticket, error)
             raise
 
 
-def _settle(ticket: _Ticket[U], error: Exception | None) -> None:
+def _refuse(ticket: _Ticket[Any], error: Exception) -> None:
+    if not ticket.granted.done():
+        ticket.granted.set_exception(error)
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Lets the queue go on after a failure that no member can do anything about."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 (logged with its traceback)
+        _log.exception(what)
+
+
+def _settle(ticket: _Ticket[Any], error: Exception | None) -> None:
     if ticket.durable.done():
         return
     if error is None:
