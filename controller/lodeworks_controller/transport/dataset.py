@@ -29,7 +29,7 @@ from lodeworks_controller.transport.dataset_messages import (
     to_dataset,
     to_pictures,
     to_prediction_set,
-    to_rejection,
+    to_rejections,
     to_stats,
     to_version,
     unknown_classes_of,
@@ -41,6 +41,7 @@ from lodeworks_controller.transport.wire import page_size
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _REJECTIONS_SHOWN: Final = 1_000
+_REPORT_BYTES: Final = 4_000_000  # of a message, which may have 4 MiB
 _QUERY_CHARACTERS: Final = 12
 
 
@@ -118,10 +119,11 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         caller = await self._gate.caller(context)
         _, data = await self._datasets.report(caller, request.project, version=request.version, task_id=request.task_id)
         report = json.loads(data)
+        found = rejections_of(report, limit=_REJECTIONS_SHOWN)
         return dataset_pb2.GetImportReportResponse(
             report_json=data,
             counts=to_counts(counts_of(report)),
-            rejections=map(to_rejection, rejections_of(report, limit=_REJECTIONS_SHOWN)),
+            rejections=to_rejections(found, room_bytes=_REPORT_BYTES - len(data)),
         )
 
     async def ListDatasets(

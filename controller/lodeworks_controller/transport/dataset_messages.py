@@ -1,7 +1,7 @@
 """Datasets as messages."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Final
 
@@ -194,9 +194,14 @@ def to_counts(counts: ImportCounts) -> dataset_pb2.ImportCounts:
     )
 
 
-def to_rejection(found: Rejection) -> dataset_pb2.Rejection:
-    """Returns something that an import did not take, or changed."""
-    return dataset_pb2.Rejection(file=found.file, reason=found.reason, detail=found.message, note=found.taken)
+def to_rejections(found: Iterable[Rejection], *, room_bytes: int) -> Iterator[dataset_pb2.Rejection]:
+    """Yields what an import did not take, or changed: the first ones, as many as there is room for in the message."""
+    for one in found:
+        told = dataset_pb2.Rejection(file=one.file, reason=one.reason, detail=one.message, note=one.taken)
+        room_bytes -= told.ByteSize() + 8
+        if room_bytes < 0:
+            return
+        yield told
 
 
 def to_pictures(page: Page) -> Iterator[dataset_pb2.Picture]:

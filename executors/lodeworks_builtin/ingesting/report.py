@@ -7,7 +7,8 @@ Shape of the JSON:
     format, recognised: the format and what spoke for it     mapped: {name in the source: boxes renamed or left out}
     reasons: {REASON: n}     classes, predicted_classes: {exact name: boxes}    annotated: pictures with ground truth
     labelled: pictures that were there and got labels, only in imports of annotations
-    problems: [{file, line, reason, message, outcome, class_name, edges}]       the first MAX_PROBLEMS of them
+    problems: [{file, line, reason, message, outcome, class_name, edges}]
+        the first of them, at most MAX_PROBLEMS with MAX_PROBLEM_BYTES
 """
 
 from collections import Counter
@@ -20,6 +21,7 @@ from lodeworks_formats.boxes import Box
 from lodeworks_formats.manifest import canonical_json
 
 MAX_PROBLEMS = 10_000
+MAX_PROBLEM_BYTES = 3_000_000  # a report travels in one message of at most 4 MiB
 
 ACCEPTED, MERGED, REJECTED, OTHER = "accepted", "merged", "rejected", "other"
 CLIPPED, NOTED = "clipped", "noted"
@@ -45,6 +47,7 @@ class IngestReport:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     problems: list[dict[str, Any]] = field(default_factory=list)
+    problem_bytes: int = 0
     problems_left_out: int = 0
 
     def file(self, kind: str, outcome: str) -> None:
@@ -102,11 +105,14 @@ class IngestReport:
     def problem(self, file: str, *, reason: str, message: str, outcome: str, **more: Any) -> None:
         """Counts a reason and keeps its details while there is room."""
         self.reasons[reason] += 1
-        if len(self.problems) >= MAX_PROBLEMS:
-            self.problems_left_out += 1
-            return
         entry = {"file": file, "reason": reason, "message": message, "outcome": outcome}
-        self.problems.append(entry | {key: value for key, value in more.items() if value not in (None, "", [])})
+        entry |= {key: value for key, value in more.items() if value not in (None, "", [])}
+        if not self.problems_left_out and len(self.problems) < MAX_PROBLEMS:
+            self.problem_bytes += len(canonical_json(entry)) + 1
+            if self.problem_bytes <= MAX_PROBLEM_BYTES:
+                self.problems.append(entry)
+                return
+        self.problems_left_out += 1
 
     def state(self) -> dict[str, Any]:
         """Returns all of it as JSON has it, to go on from."""

@@ -5,6 +5,7 @@ import shutil
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest_world import CELL, picture, taken, voc, with_exif, zipped
+from lodeworks_builtin.ingesting.report import MAX_PROBLEM_BYTES, MAX_PROBLEMS, IngestReport
 
 PICTURES = {
     "sound": picture(0),
@@ -60,3 +61,14 @@ def test_every_file_and_every_box_is_counted_once(tmp_path_factory, drawn, truth
     assert told["boxes"]["total"] <= sum(sorted((BOXES.get(kind, 0) for kind in truths.values()), reverse=True)[:read])
     rejected = {problem["file"] for problem in told["problems"] if problem["outcome"] == "rejected"}
     assert told["files"]["rejected"] <= len(rejected)
+
+
+def test_a_report_of_very_many_problems_fits_into_a_message() -> None:
+    report = IngestReport("voc")
+    for number in range(20_000):
+        report.reject("pictures", f"{number:0900}", reason="TRUNCATED", message="血" * 100)
+    told = report.to_json()
+    assert len(report.to_bytes()) < MAX_PROBLEM_BYTES + 10_000
+    assert 1000 < len(told["problems"]) < MAX_PROBLEMS
+    assert told["problems"][-1]["file"] == f"{len(told['problems']) - 1:0900}"
+    assert len(told["problems"]) + told["problems_left_out"] == 20_000 == told["reasons"]["TRUNCATED"]
