@@ -47,7 +47,13 @@ def read_segmentation(document: Any) -> dict[str, tuple[Box, ...]]:
         raise FormatError("BAD_RESULT", wrong[0].message, _FILE)
     if found.doubles:
         raise FormatError("BAD_RESULT", found.doubles[0][1], _FILE)
-    return {PurePosixPath(name).name: tuple(map(_scored, image.boxes)) for name, image in found.images.items()}
+    results: dict[str, tuple[Box, ...]] = {}
+    for name, image in found.images.items():
+        base = PurePosixPath(name).name
+        if base in results:
+            raise FormatError("BAD_RESULT", f"two images are called {base}; pictures are told apart by that", _FILE)
+        results[base] = tuple(map(_scored, image.boxes))
+    return results
 
 
 def write_segmentation(stream: IO[str], pictures: Iterable[Picture], *, class_names: Sequence[str]) -> None:

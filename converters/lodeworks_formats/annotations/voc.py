@@ -23,6 +23,7 @@ _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _UNKNOWN = "-1.0"
 _MOST_TURNED = 1e4
+_NO_OUTLINE = "the shape of the object is no outline that can be read and was dropped; the box was kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class VocAnnotation:
 
     Attributes:
         boxes: In the frame of the file, not clipped.
-        problems: Objects that were left out, with their lines.
+        problems: Objects that were left out or lost their outline, with their lines.
         filename: Name of the picture as written, "" when missing.
         width: Of the frame as written, 0 when missing.
         height: Likewise.
@@ -61,6 +62,10 @@ def parse_voc(data: bytes, *, file: str = "") -> VocAnnotation:
         found = _box(item)
         if isinstance(found, Box):
             boxes.append(found)
+            if found.shape is None and (item.findtext("shape") or "").strip():
+                edges = (found.x, found.y, found.w, found.h)
+                line = _line_of_object(data, index)
+                problems.append(BoxProblem("SHAPE_DROPPED", _NO_OUTLINE, found.class_name, edges, line))
         else:
             reason, message, name, edges = found
             problems.append(BoxProblem(reason, message, name, edges, _line_of_object(data, index)))

@@ -105,6 +105,16 @@ def test_bad_boxes_are_named_with_their_line(place, reason):
     assert [(problem.reason, problem.line) for problem in read.problems] == [(reason, 3)]
 
 
+@pytest.mark.parametrize("shape", ["[[1,2]]", "rectangle", "[" * 5000])
+def test_voc_names_an_outline_that_cannot_be_read_and_keeps_its_box(shape):
+    place = "<xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>20</ymax>"
+    data = _voc(place, place).replace(b"</object>", f"<shape>{shape}</shape></object>".encode(), 1)
+    read = voc.parse_voc(data)
+    assert [box.shape for box in read.boxes] == [None, None]
+    (problem,) = read.problems
+    assert (problem.reason, problem.class_name, problem.line, problem.fatal) == ("SHAPE_DROPPED", "cell", 2, False)
+
+
 def _voc(*places):
     items = "\n".join(f"<object><name> cell </name><bndbox>{place}</bndbox></object>" for place in places)
     return f"<annotation>\n{items}\n</annotation>".encode()

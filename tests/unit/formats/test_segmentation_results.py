@@ -73,6 +73,7 @@ def test_a_broken_outline_is_dropped_and_its_box_kept():
         _document(images=[{"id": 1}]),
         _document(categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]),
         b'{"images": []}',
+        _document(images=[{"id": number, "file_name": f"{number}/a.png"} for number in (7, 8)]),
     ],
 )
 def test_a_bad_document_is_refused(data):
