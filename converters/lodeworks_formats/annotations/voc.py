@@ -63,9 +63,9 @@ def parse_voc(data: bytes, *, file: str = "") -> VocAnnotation:
         if isinstance(found, Box):
             boxes.append(found)
             if found.shape is None and (item.findtext("shape") or "").strip():
-                edges = (found.x, found.y, found.w, found.h)
+                place = (found.x, found.y, found.w, found.h)
                 line = _line_of_object(data, index)
-                problems.append(BoxProblem("SHAPE_DROPPED", _NO_OUTLINE, found.class_name, edges, line))
+                problems.append(BoxProblem("SHAPE_DROPPED", _NO_OUTLINE, found.class_name, place, line))
         else:
             reason, message, name, edges = found
             problems.append(BoxProblem(reason, message, name, edges, _line_of_object(data, index)))
